@@ -480,7 +480,7 @@ class S3Bucket:
 
         Raises:
             S3BatchError: Some objects could not be deleted; ``failures`` lists them with their errors.
-            S3Unsupported: With ``versions``: the store did not delete a version, although it reported success.
+            S3ServerError: The store still lists versions or uploads, although it answered their deletion with a success.
 
         Requests:
             2 per 1,000 keys; with ``versions`` 3 more, plus 2 per 1,000 versions and 1 per incomplete upload

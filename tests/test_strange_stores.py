@@ -260,6 +260,8 @@ def test_unfinished_uploads_are_aborted_page_by_page(strange: DocumentStore) -> 
     def answers(method: str, query: str) -> Answer:
         if method != "GET":
             return 204, {}, b""
+        if len(strange.writes) == last and not stuck:
+            return _page("ListMultipartUploadsResult", "<IsTruncated>false</IsTruncated>")
         at = int(parse_qs(query).get("key-marker", ["0"])[0])
         after = min(at + 1, last)
         upload = f"<Upload><Key>k{at}</Key><UploadId>u{at}</UploadId></Upload>"
@@ -315,26 +317,6 @@ def test_deleting_everything_lists_again_after_deleted_entries(
     strange.answers = answers
     (versions.abort_uploads if kind == "uploads" else versions.clear_versions)(strange.bucket()._address)
     assert left == []
-
-
-def test_versions_that_the_store_does_not_delete_raise(strange: DocumentStore) -> None:
-    """It reports each deletion as done, and lists the version again."""
-    entry = "<Version><Key>k</Key><VersionId>1</VersionId><LastModified>2026-01-01T00:00:00Z</LastModified></Version>"
-
-    def answers(method: str, query: str) -> Answer:
-        if method == "POST":
-            return _page("DeleteResult", "<Deleted><Key>k</Key><VersionId>1</VersionId></Deleted>")
-        if method == "DELETE":
-            return 204, {"x-amz-version-id": "1"}, b""
-        if query.startswith("versioning"):
-            return _page("VersioningConfiguration", "<Status>Enabled</Status>")
-        if query.startswith("versions"):
-            return _page("ListVersionsResult", entry)
-        return _page("ListBucketResult", "")
-
-    strange.answers = answers
-    with pytest.raises(s3.S3Unsupported, match="reported version 1 as deleted, but still lists it"):
-        strange.bucket().clear_objects(versions=True)
 
 
 @pytest.mark.parametrize("adds_marker", [False, True], ids=["nothing", "another marker"])

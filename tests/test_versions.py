@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -348,6 +349,36 @@ def test_delete_bucket_with_force_deletes_versions_markers_and_uploads(moto: Ser
     versioned.put_object("k", "again")
     versioned.delete_bucket(force=True)
     assert not versioned.exists()
+
+
+@pytest.mark.parametrize("kind", ["versions", "uploads"])
+def test_what_is_still_listed_after_its_deletion_is_not_reported_as_deleted(
+    scripted_server: ScriptedServer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store answers each deletion with a success. A listing that is only late is read again."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    modified = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
+    late = [True, True, False]
+
+    def answer(asked: Asked) -> Answer:
+        if "versioning" in asked.query:
+            return document("VersioningConfiguration", "<Status>Enabled</Status>")
+        if asked.method != "GET":
+            return 204, {}, b""
+        is_there = late.pop(0) if late else True
+        if "versions" in asked.query:
+            return document(
+                "ListVersionsResult", f"<Version><Key>k</Key><VersionId>v</VersionId>{modified}</Version>" * is_there
+            )
+        return document("ListMultipartUploadsResult", "<Upload><Key>k</Key><UploadId>u</UploadId></Upload>" * is_there)
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(preset="aws")._address
+    clear = versions.clear_versions if kind == "versions" else versions.abort_uploads
+    clear(bucket)
+    assert late == []
+    with pytest.raises(s3.S3ServerError, match="with a success, and still lists"):
+        clear(bucket)
 
 
 @pytest.mark.parametrize(("code", "error"), [("NoSuchUpload", None), ("AccessDenied", s3.S3AccessDenied)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain
@@ -10,10 +11,13 @@ from urllib.parse import unquote_plus
 
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
-from ..errors import S3Error, S3NoSuchItem, S3Unsupported
+from ..errors import S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
 from . import batch, common_prefixes
 
 T = TypeVar("T")
+
+_TRIES = 3
+"""How often what a store still lists is deleted again."""
 
 
 class ListedVersion(NamedTuple):
@@ -151,7 +155,7 @@ def clear_versions(bucket: BucketAddress) -> None:
 
     Raises:
         S3BatchError: Some versions could not be deleted.
-        S3Unsupported: The store did not delete a version, although it reported success.
+        S3ServerError: The store answered the deletions with a success, and still lists a version.
 
     Requests:
         2, and 2 per 1,000 versions
@@ -162,23 +166,33 @@ def clear_versions(bucket: BucketAddress) -> None:
             yield from ((entry.key, entry.version_id) for entry in (*page.objects, *page.delete_markers))
 
     if keeps_versions(bucket):
-        left = _remove_all(found, lambda entries: batch.delete_all(bucket, entries))
-        if left is not None:
-            raise _not_deleted(bucket, *left)
+        _remove_all(bucket, found, lambda entries: batch.delete_all(bucket, entries))
 
 
-def _remove_all(found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]) -> T | None:
+def _remove_all(
+    bucket: BucketAddress, found: Callable[[], Iterator[T]], remove: Callable[[Iterator[T]], object]
+) -> None:
     """Remove the entries and list again until there are none: some stores cannot continue a listing after a deleted entry.
 
-    Returns:
-        None; or an entry that was removed and that the store still lists. Then the others may not be removed either.
+    Raises:
+        S3ServerError: The store still lists an entry after several deletions that it answered with a success.
     """
     last_first: T | None = None
+    tries = 0
     while True:
         listing = found()
         first = next(listing, None)
-        if first is None or first == last_first:
-            return first
+        if first is None:
+            return
+        tries = tries + 1 if first == last_first else 0
+        if tries == _TRIES:
+            raise S3ServerError(
+                f"s3://{bucket.name}/: the store answered the deletion of {first!r} with a success, and still lists it",
+                bucket=bucket.name,
+                retryable=True,
+            )
+        if tries:
+            time.sleep(0.1 * 2**tries)  # the listing may be late
         remove(chain([first], listing))
         last_first = first
 
@@ -206,6 +220,9 @@ def check_deletable(bucket: BucketAddress, version_id: str) -> None:
 def abort_uploads(bucket: BucketAddress) -> None:
     """Abort every incomplete multipart upload.
 
+    Raises:
+        S3ServerError: The store answered with a success, and still lists an upload.
+
     Requests:
         1 per 1,000 uploads, 1 for each upload, and 1 last listing to check that none are left
     """
@@ -218,7 +235,7 @@ def abort_uploads(bucket: BucketAddress) -> None:
                 if error.code != "NoSuchUpload":
                     raise
 
-    _remove_all(lambda: uploads(bucket), abort)
+    _remove_all(bucket, lambda: uploads(bucket), abort)
 
 
 def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
