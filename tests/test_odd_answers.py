@@ -586,6 +586,61 @@ def test_an_error_with_status_200_is_no_success_where_s3_sends_no_document(serve
     assert wrong == {}
 
 
+def test_a_proxy_s_page_is_not_the_content_of_an_object(server: StatefulServer, tmp_path: Path, lane: bool) -> None:
+    """In place of each GET of the object, by every way to read. An HTML page that is an object has an ETag."""
+    server.oddities = set()
+    server.state.clear()
+    bucket = server.bucket(lane=lane)
+    server.state.put("k", BODY)
+    assert bucket.object("k").exists()
+    for headers, is_object in (({}, False), ({"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT"}, True)):
+        page = {"Content-Type": "text/html; charset=utf-8", **headers}
+        server.state.before = lambda asked, page=page: (
+            (200, page, HTML) if asked.method == "GET" and asked.key == "k" else None
+        )
+        wrong = {}
+        try:
+            if is_object:
+                assert bucket.object("k").body == HTML
+                continue
+            for name, read in READERS.items():
+                folder = tmp_path / name
+                folder.mkdir()
+                try:
+                    if name != "copy_to":  # reads nothing
+                        read(bucket, "k", folder)
+                        wrong[name] = "success"
+                except s3.S3Error:
+                    pass
+                if any(path.read_bytes() for path in folder.rglob("*") if path.is_file()):
+                    wrong[name] = "left in a file"
+        finally:
+            server.state.before = None
+        assert wrong == {}
+    server.state.clear()
+
+
+def test_a_proxy_s_page_is_no_empty_listing(server: StatefulServer, lane: bool) -> None:
+    """Nothing would seem to be there."""
+    bucket = server.bucket(lane=lane)
+    server.state.put("k", BODY)
+    assert bucket.object("k").exists()
+    server.state.before = lambda asked: (200, {"Content-Type": "text/html"}, HTML)
+    try:
+        for find in (
+            lambda: [*bucket.find()],
+            lambda: [*bucket.find(versions=True)],
+            lambda: [*versions.uploads(bucket._address)],
+            lambda: [*bucket.store.buckets()],
+        ):
+            with pytest.raises(s3.S3ServerError) as caught:
+                find()
+            assert caught.value.retryable
+    finally:
+        server.state.before = None
+        server.state.clear()
+
+
 def _answered_deletion(server: StatefulServer, inside: str) -> None:
     """Answer a bulk deletion with this result, and refuse single ones."""
     refused = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"

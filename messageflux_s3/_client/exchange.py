@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from .._formats.bucket_names import is_arn
 from .._formats.deletions import delete_document, read_deletions
-from .._formats.documents import is_html
+from .._formats.documents import is_html, is_page
 from .._formats.head import Head, lazy_head
 from .._formats.keys import quote_key
 from .._http.http1 import BODY_LIMIT, BodySink, LaneRequest, LaneResponse
@@ -609,6 +609,10 @@ def _is_complete_head(answer: Answer) -> bool:
     return found.size is not None and found.etag is not None and found.last_modified is not None
 
 
+def _is_of_object(answer: Answer) -> bool:
+    return not is_html(answer.body) or not is_page(answer.headers)
+
+
 def _is_complete_part(answer: Answer) -> bool:
     """Return whether the response has the part's ETag; if so, set the members of boto3's response that callers read."""
     headers = answer.headers
@@ -640,6 +644,7 @@ def _is_of_deletion(answer: Answer) -> bool:
 
 _COMPLETE: dict[str, Callable[[Answer], bool]] = {
     "HeadObject": _is_complete_head,
+    "GetObject": _is_of_object,
     "UploadPart": _is_complete_part,
     "CopyObject": _is_complete_copy,
     "DeleteObject": _is_of_deletion,

@@ -20,7 +20,7 @@ import botocore.retries.standard
 from botocore.utils import determine_content_length
 
 from .._formats.bucket_names import access_point, zone_of
-from .._formats.documents import is_html, keep_carriage_returns, replace_invalid_characters
+from .._formats.documents import is_html, is_page, keep_carriage_returns, replace_invalid_characters
 from ..errors import S3ServerError, S3Unsupported
 from .observation import Observers, begin
 from .observed_body import ObservedBody
@@ -363,6 +363,13 @@ class Hooks:
             _replace(response_dict, 500)
             self._close_idle_connections()
         elif (
+            operation == "GetObject"
+            and status in (200, 206)
+            and "etag" not in headers
+            and is_page({name.lower(): str(value) for name, value in state.headers.items()})
+        ):
+            _replace(response_dict, 500, _NOT_OF_S3)
+        elif (
             status in (200, 206) or (status // 100 == 2 and operation in _CONFIRMED_WRITES)
         ) and not _has_required_parts(operation, headers, body):
             message = _NO_LENGTH if operation == "GetObject" else _NO_RESULT if operation in _REQUIRED_ROOTS else b""
@@ -584,7 +591,9 @@ def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
     """Return whether a success has the headers or the document that S3 always sends: urllib3 accepts truncated headers."""
     if (required := _REQUIRED_ROOTS.get(operation)) is not None:
         root = root_name(body)
-        return (root in required and _has_end(body, str(root))) if required else bool(body)
+        if required:
+            return root in required and _has_end(body, str(root))
+        return root is not None and not is_html(body)  # botocore would take a proxy's page for an empty listing
     if operation == "GetObject":  # without these headers, a lost connection looks like the end of the body
         return bool(headers & {"content-length", "transfer-encoding"})
     return _REQUIRED_HEADERS.get(operation, set()) <= headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE)
@@ -60,6 +61,21 @@ def is_html(document: object) -> bool:
         (True, False, False)
     """
     return isinstance(document, bytes) and _HTML.match(document) is not None
+
+
+def is_page(headers: Mapping[str, str]) -> bool:
+    """Return whether these headers of a success, under lower-case names, are those of a proxy's page, and not those of an object.
+
+    Every store sends an ETag, a time of modification or headers of its own with an object.
+
+    Example:
+        >>> from messageflux_s3._formats.documents import is_page
+        >>> is_page({"content-type": "text/html"}), is_page({"content-type": "text/html", "etag": "e"})
+        (True, False)
+    """
+    return headers.get("content-type", "").lower().startswith("text/html") and not any(
+        name in ("etag", "last-modified") or name.startswith("x-amz-") for name in headers
+    )
 
 
 def _with_replacement(found: re.Match[bytes]) -> bytes:
