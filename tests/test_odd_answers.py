@@ -620,8 +620,8 @@ def test_a_proxy_s_page_is_not_the_content_of_an_object(server: StatefulServer, 
     server.state.clear()
 
 
-def test_a_proxy_s_page_is_no_empty_listing(server: StatefulServer, lane: bool) -> None:
-    """Nothing would seem to be there."""
+def test_a_proxy_s_page_is_neither_an_empty_listing_nor_a_bucket(server: StatefulServer, lane: bool) -> None:
+    """Nothing would seem to be there, or a bucket that was not created."""
     bucket = server.bucket(lane=lane)
     server.state.put("k", BODY)
     assert bucket.object("k").exists()
@@ -632,6 +632,8 @@ def test_a_proxy_s_page_is_no_empty_listing(server: StatefulServer, lane: bool) 
             lambda: [*bucket.find(versions=True)],
             lambda: [*versions.uploads(bucket._address)],
             lambda: [*bucket.store.buckets()],
+            lambda: bucket.exists(),
+            lambda: bucket.store.create_bucket("bkt"),
         ):
             with pytest.raises(s3.S3ServerError) as caught:
                 find()

@@ -363,7 +363,7 @@ class Hooks:
             _replace(response_dict, 500)
             self._close_idle_connections()
         elif (
-            operation == "GetObject"
+            operation in ("GetObject", "HeadBucket")
             and status in (200, 206)
             and "etag" not in headers
             and is_page({name.lower(): str(value) for name, value in state.headers.items()})

@@ -64,9 +64,9 @@ def is_html(document: object) -> bool:
 
 
 def is_page(headers: Mapping[str, str]) -> bool:
-    """Return whether these headers of a success, under lower-case names, are those of a proxy's page, and not those of an object.
+    """Return whether these headers of a success, under lower-case names, are those of a proxy's page, not of an object or a bucket.
 
-    Every store sends an ETag, a time of modification or headers of its own with an object.
+    Every store sends an ETag, a time of modification or headers of S3 with them.
 
     Example:
         >>> from messageflux_s3._formats.documents import is_page
