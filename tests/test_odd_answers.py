@@ -643,6 +643,22 @@ def test_a_proxy_s_page_is_neither_an_empty_listing_nor_a_bucket(server: Statefu
         server.state.clear()
 
 
+def test_a_proxy_s_page_does_not_mean_that_a_bucket_keeps_no_versions(server: StatefulServer, lane: bool) -> None:
+    """The versions would be left, without an error."""
+    bucket = server.bucket(lane=lane)
+    server.state.put("k", BODY)
+    assert bucket.object("k").exists()
+    server.state.before = lambda asked: (
+        (200, {"Content-Type": "text/html"}, HTML) if "versioning" in asked.query else None
+    )
+    try:
+        with pytest.raises(s3.S3ServerError):
+            bucket.clear_objects(versions=True)
+    finally:
+        server.state.before = None
+        server.state.clear()
+
+
 def _answered_deletion(server: StatefulServer, inside: str) -> None:
     """Answer a bulk deletion with this result, and refuse single ones."""
     refused = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"

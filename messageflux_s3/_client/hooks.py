@@ -382,7 +382,11 @@ class Hooks:
             status // 100 == 2 and _is_write(operation_model) and isinstance(body, bytes) and root_name(body) == "Error"
         ):
             response_dict["status_code"] = 500  # botocore does that only for operations whose success has a document
-        elif _is_write(operation_model) and _is_of_proxy(status, headers, body):
+        elif (
+            # A page would mean that the bucket keeps no versions; they would be left when it is cleared.
+            (_is_write(operation_model) or (operation == "GetBucketVersioning" and not state.captures_document))
+            and _is_of_proxy(status, headers, body)
+        ):
             _replace(response_dict, 500, _NOT_OF_S3)
         elif status == 400 and isinstance(body, bytes) and _SAYS_TLS_PORT.search(body):
             _replace(response_dict, 400, _TLS_PORT)
@@ -612,9 +616,10 @@ def _has_negative_length(operation: str, headers: Mapping[str, str]) -> bool:
 
 
 def _is_of_proxy(status: int, headers: set[str], body: Any) -> bool:
-    """Return whether a response to a write is a proxy's page: an HTML page, or with status 404 any other body without a document.
+    """Return whether a response is a proxy's page: an HTML page, or with status 404 any other body that is not XML.
 
-    With that status a deletion would be taken for one of an object that does not exist. S3 sends an error document, or no body.
+    Not for operations that return an object. With that status a deletion would be taken for one of an object that does not exist. S3 sends
+    an error document, or no body.
     """
     if status == 404 and isinstance(body, bytes):
         return is_html(body) or (bool(body.strip()) and root_name(body) is None)
