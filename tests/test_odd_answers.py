@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -654,6 +655,39 @@ def test_a_proxy_s_page_does_not_mean_that_a_bucket_keeps_no_versions(server: St
     try:
         with pytest.raises(s3.S3ServerError):
             bucket.clear_objects(versions=True)
+    finally:
+        server.state.before = None
+        server.state.clear()
+
+
+SLOW = {
+    "comments": b"<!---->" * 5000 + b"x",
+    "carriage returns": b"<Error>" + b"\r" * 300_000,
+    "both": b"<!---->" * 5000 + b"<a>" + b"\r" * 300_000,
+}
+"""Bodies on which a careless pattern tries every combination."""
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("body", SLOW)
+def test_a_body_made_to_be_searched_slowly_is_searched_at_once(server: StatefulServer, lane: bool, body: str) -> None:
+    """In the response to a write, in an error, and as the content of an object, which others may have written."""
+    bucket = server.bucket(lane=lane)
+    server.state.clear()
+    server.state.put("k", SLOW[body])
+    assert bucket.object("k").exists()
+    assert bucket.object("k").body == SLOW[body]
+    try:
+        for status in (200, 404):
+            server.state.before = lambda asked, status=status: (status, {}, SLOW[body])
+            for ask in (
+                lambda: bucket.delete_object("k"),
+                lambda: bucket.put_object("k", b"x"),
+                lambda: [*bucket.find(versions=True)],
+                lambda: bucket.tags.get(),
+            ):
+                with suppress(s3.S3Error):
+                    ask()
     finally:
         server.state.before = None
         server.state.clear()

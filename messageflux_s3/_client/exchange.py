@@ -610,7 +610,8 @@ def _is_complete_head(answer: Answer) -> bool:
 
 
 def _is_of_object(answer: Answer) -> bool:
-    return not is_html(answer.body) or not is_page(answer.headers)
+    """Return whether the response is not a proxy's page. Only the beginning is searched: this is done for every object."""
+    return not is_html((answer.body or b"")[:1024]) or not is_page(answer.headers)
 
 
 def _is_complete_part(answer: Answer) -> bool:

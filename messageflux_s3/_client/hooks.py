@@ -20,7 +20,7 @@ import botocore.retries.standard
 from botocore.utils import determine_content_length
 
 from .._formats.bucket_names import access_point, zone_of
-from .._formats.documents import is_html, is_page, keep_carriage_returns, replace_invalid_characters
+from .._formats.documents import COMMENTS, is_html, is_page, keep_carriage_returns, replace_invalid_characters
 from ..errors import S3ServerError, S3Unsupported
 from .observation import Observers, begin
 from .observed_body import ObservedBody
@@ -92,7 +92,7 @@ _HEADERS_NOT_IN_DIRECTORY_BUCKETS = ("x-amz-tagging", "x-amz-object-lock-", "x-a
 _HTTP_DATE_LENGTH = len("Sat, 1 Nov 2026 11:29:39 GMT")
 _LINE_END = re.compile(r"[\r\n\0]")
 _ROOT = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)", re.DOTALL
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?" + COMMENTS + rb"<(?:[A-Za-z][\w.-]*:)?([A-Za-z][\w.-]*)"
 )
 _TRUE = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>", re.IGNORECASE)
 """Some stores write ``True``, which botocore takes for false: the listing would end early."""

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 
 _SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
-_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.DOTALL | re.IGNORECASE)
+COMMENTS = rb"(?:<!--(?:[^-]|-(?!->))*-->\s*)*"
+"""Pattern of comments. Each must have one end only: with ``.*?`` a document of many comments would take for ever."""
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*" + COMMENTS + rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _UNUSUAL = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,9}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _REPLACEMENT = "\ufffd".encode()
-_TEXT_WITH_RETURN = re.compile(rb"(<[^<>]*>)([^<]*\r[^<]*)(?=<(/?))")
+_TEXT = re.compile(rb"(<[^<>]*>)([^<]+)(?=<(/?))")
 
 
 def keep_carriage_returns(document: bytes) -> bytes:
@@ -33,7 +35,7 @@ def keep_carriage_returns(document: bytes) -> bytes:
         return document
     if b"\0" in document:  # UTF-16
         raise ValueError("a carriage return in a document that is not UTF-8")
-    kept = _TEXT_WITH_RETURN.sub(_with_references, document)
+    kept = _TEXT.sub(_with_references, document)
     if b"<!" in document and (kept != document or _SECTION_WITH_RETURN.search(document)):
         raise ValueError("a carriage return in a document with a CDATA section, a comment or a document type")
     return kept
