@@ -233,7 +233,7 @@ def test_a_json_array_gives_the_events_of_all_its_messages() -> None:
         assert [event.key for event in parse_event(message)] == ["a", "b", "c"]
     with pytest.raises(ValueError, match=r"^batch\[0\]: ") as caught:
         parse_event(json.dumps([{"s3": 5, "eventName": "x", "eventVersion": "2.1"}, notification("c")]))
-    assert [event.key for event in caught.value.events] == ["c"]
+    assert [event.key for event in caught.value.events] == ["c"]  # type: ignore[attr-defined]
 
 
 @given(keys, hexadecimal, hexadecimal)

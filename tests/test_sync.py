@@ -277,7 +277,7 @@ WRONG: dict[str, tuple[Callable[[S3Bucket, Path], object], type[Exception], str]
     "a way to compare": (lambda b, p: b.sync_from_folder(p, "x", compare="md5"), ValueError, "compare must be 'etag', 'mtime' or 'size'"),
     "globs of numbers": (lambda b, p: b.sync_from_folder(p, "x", include=[7]), TypeError, "include must be a glob or an iterable of globs"),
     "no globs": (lambda b, p: b.sync_to_folder("x", p, include=[], delete=True), ValueError, "include is an empty list"),
-    "no globs, an upload": (lambda b, p: b.upload_folder(p, "x", include=iter(())), ValueError, "include is an empty list"),
+    "no globs, an upload": (lambda b, p: b.upload_folder(p, "x", include=()), ValueError, "include is an empty list"),
     "no globs, a download": (lambda b, p: b.download_folder("x", p, include=()), ValueError, "include is an empty list"),
     "a file for a folder": (lambda b, p: b.sync_to_folder("x", p / "file"), FileExistsError, "a file has the name of the folder"),
     "a file to send": (lambda b, p: b.sync_from_folder(p / "file", "x"), NotADirectoryError, "this is a file, not a folder"),
