@@ -740,6 +740,18 @@ def test_an_upload_whose_key_xml_cannot_represent(scripted_server: ScriptedServe
     assert [asked.method for asked in scripted_server.asked if "partNumber" not in asked.query] == ["POST", "POST"]
 
 
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+def test_an_error_about_a_key_that_xml_cannot_represent(scripted_server: ScriptedServer, lane: bool) -> None:
+    """It has its code, and is not taken for a truncated one."""
+    missing = b"\n<Error><Code>NoSuchKey</Code><Message>gone</Message><Key>a&#x1;b</Key></Error>"
+    scripted_server.answer = lambda asked: content_of(asked, b"x") if asked.key == "k" else (404, {}, missing)
+    bucket = scripted_server.bucket(lane=lane)
+    assert bucket.object("k").exists()
+    with pytest.raises(S3NoSuchItem) as caught:
+        _ = bucket.object("a\x01b").body
+    assert (caught.value.code, caught.value.status) == ("NoSuchKey", 404)
+
+
 def test_unfinished_uploads_whose_keys_xml_cannot_represent_are_aborted(scripted_server: ScriptedServer) -> None:
     """AWS encodes the keys if asked to; also the one at which the next page begins."""
 

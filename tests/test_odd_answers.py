@@ -693,6 +693,43 @@ def test_a_body_made_to_be_searched_slowly_is_searched_at_once(server: StatefulS
         server.state.clear()
 
 
+@pytest.mark.parametrize("document", ["result", "error"])
+def test_white_space_before_the_xml_declaration_changes_nothing(
+    server: StatefulServer, lane: bool, document: str
+) -> None:
+    """Some stores send it to keep the connection while they complete an upload or copy an object."""
+    server.oddities = set()
+    wrong = {}
+    for name in ("upload in parts", "upload in parts if absent", "copy_to", "async copy_to"):
+        server.state.clear()
+        bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
+        server.state.put("k", BODY)
+        assert bucket.object("k").exists()
+
+        def spaced(asked: Asked) -> tuple[int, dict[str, str], bytes] | None:
+            if _document_of(asked) not in (COMPLETE, COPY):
+                return None
+            declaration = b'<?xml version="1.0" encoding="UTF-8"?>'
+            if document == "error":
+                return 200, {}, b" \n \n" + declaration + ERROR
+            answer = server.state._act(asked)
+            assert isinstance(answer, tuple) and answer[2].startswith(declaration)
+            return 200, answer[1], b" \n \n" + answer[2]
+
+        server.state.before = spaced
+        try:
+            CONFIRMED[name][0](bucket)
+            said = "result"
+        except s3.S3Error as error:
+            said = "error" if error.code == "InternalError" else str(error)
+        finally:
+            server.state.before = None
+        if said != document:
+            wrong[name] = said
+    server.state.clear()
+    assert wrong == {}
+
+
 def _answered_deletion(server: StatefulServer, inside: str) -> None:
     """Answer a bulk deletion with this result, and refuse single ones."""
     refused = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"

@@ -46,8 +46,9 @@ _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
     "ListObjectVersions": (),
     "ListMultipartUploads": (),
 }
-# Operations whose document repeats the key, which is not read. Keys may have characters that XML cannot represent.
-_REPEATING_THE_KEY = ("CreateMultipartUpload", "CompleteMultipartUpload")
+# Operations whose document is repaired for botocore, which rejects it if it repeats a key with characters that XML cannot represent (the
+# key is not read), or if the store has sent white space before the XML declaration, to keep the connection during a long operation.
+_REPAIRED = ("CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject")
 # Writes that S3 confirms by an ETag or a document. A proxy may answer them with another success (202, 204) that does not confirm them.
 _CONFIRMED_WRITES = frozenset(
     {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject"}
@@ -342,14 +343,15 @@ class Hooks:
         operation: str = operation_model.name
         status: int = response_dict.get("status_code", 0)
         body = response_dict.get("body")
-        if isinstance(body, bytes) and (status >= 400 or operation in _REPEATING_THE_KEY):
-            body = response_dict["body"] = replace_invalid_characters(body)
-            if status == 500 and operation in _REPEATING_THE_KEY and _has_required_parts(operation, set(), body):
+        received = len(body) if isinstance(body, bytes) else 0
+        if isinstance(body, bytes) and (status >= 400 or operation in _REPAIRED):
+            body = response_dict["body"] = replace_invalid_characters(body).lstrip()
+            if status == 500 and operation in _REPAIRED and _has_required_parts(operation, set(), body):
                 # botocore's own handler has changed the status 200, since it could not parse the document.
                 status = response_dict["status_code"] = 200
         if (record := state.record) is not None:
             record.failed(status)
-            record.bytes_received += len(body) if isinstance(body, bytes) else 0
+            record.bytes_received += received
         if isinstance(body, bytes) and b"\r" in body:
             body = response_dict["body"] = _with_carriage_returns(body, operation, status)
         if isinstance(body, bytes) and operation.startswith("List"):
@@ -390,7 +392,7 @@ class Hooks:
             _replace(response_dict, 500, _NOT_OF_S3)
         elif status == 400 and isinstance(body, bytes) and _SAYS_TLS_PORT.search(body):
             _replace(response_dict, 400, _TLS_PORT)
-        elif status // 100 == 4 and not operation.startswith("Head") and _is_truncated_error(response_dict):
+        elif status // 100 == 4 and not operation.startswith("Head") and _is_truncated_error(response_dict, received):
             # The lost part held the error code. botocore would derive one from the status, which does not tell a missing bucket from
             # a missing key.
             response_dict["status_code"], response_dict["body"] = 500, b""
@@ -630,12 +632,17 @@ def _is_write(model: Any) -> bool:
     return model.http["method"] not in ("GET", "HEAD")
 
 
-def _is_truncated_error(answer: Mapping[str, Any]) -> bool:
-    """Return whether an error's document has no end, is shorter than its Content-Length, or is missing together with its length header."""
+def _is_truncated_error(answer: Mapping[str, Any], received: int) -> bool:
+    """Return whether an error's document has no end, is shorter than its Content-Length, or is missing together with its length header.
+
+    Args:
+        answer: The response; its body may have been repaired.
+        received: The number of bytes of the body that were received.
+    """
     body, headers = answer.get("body"), answer.get("headers") or {}
     document = body.strip() if isinstance(body, bytes) else b""
     length = str(headers.get("content-length", ""))
-    if length.isdigit() and isinstance(body, bytes) and len(body) < int(length):
+    if length.isdigit() and isinstance(body, bytes) and received < int(length):
         return True
     root = root_name(document)
     if root is not None:
