@@ -26,7 +26,7 @@ from messageflux_s3._http.patched_code import is_pristine, module_of
 
 pytestmark = pytest.mark.lane
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\n\r\nhi'
+OK = 200, {"ETag": '"e"'}, b"hi"
 
 
 class Proxy:
