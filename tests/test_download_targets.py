@@ -175,7 +175,7 @@ INTO_A_FOLDER: dict[str, Callable[[S3Bucket, Path], object]] = {
 def test_download_into_a_folder_replaces_a_link_with_the_name_of_the_key(
     bucket: S3Bucket, tmp_path: Path, download: Callable[[S3Bucket, Path], object], exists: bool
 ) -> None:
-    """The name comes from the key: whoever wrote the object must not choose a file outside of the folder."""
+    """The name comes from the key: the writer of the object must not choose a file outside of the folder."""
     (tmp_path / "real").mkdir()
     (tmp_path / "folder").mkdir()
     if exists:

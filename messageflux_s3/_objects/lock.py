@@ -419,7 +419,7 @@ class S3Lock:
         return self
 
     def _give_back(self) -> None:
-        """Free the lease that an interrupted acquire() has written, if the write took place: nobody would renew or release it."""
+        """Free the lease that an interrupted acquire() has written, if the write took place: no client would renew or release it."""
         self._stop.set()
         self._lost = True
         lease = self._taking
