@@ -6,8 +6,8 @@ experiment deletes a run if its newest object is older by :data:`LEFT_AFTER` tha
 are the store's own, in one listing; the local clock is not used, and a store whose times are constant keeps everything. No experiment takes
 that long: :class:`Deadline` ends it.
 
-An upload in parts keeps its run alive by the time at which it was begun. Some stores report a constant or no time for it, so code that begins
-an upload MUST have written an object of the same run before, and delete it after the upload has ended.
+An upload in parts keeps its run alive by the time at which it was begun. Some stores report a constant or no time for it, so code that
+begins an upload MUST have written an object of the same run before, and delete it after the upload has ended.
 """
 
 from __future__ import annotations
