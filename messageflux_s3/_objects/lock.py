@@ -44,8 +44,8 @@ from ..errors import (
     S3Unsupported,
 )
 from . import conditional, drivers, operations, ranged_reader
+from .interrupts import run_to_the_end
 from .lock_queue import Place, waiters_of, with_waiters
-from .scratch import run_to_the_end
 
 logger = logging.getLogger("messageflux_s3")
 

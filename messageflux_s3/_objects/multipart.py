@@ -22,8 +22,8 @@ from .._formats import etags
 from ..errors import S3ConnectionError, S3Error, S3NoSuchItem, S3Unsupported
 from . import checksum, confirmation, etag_md5, put_parameters, tagging
 from .etag_conditions import in_condition
+from .interrupts import run_to_the_end
 from .parallelism import Parallelism, first_for, most_bytes_for
-from .scratch import run_to_the_end
 
 logger = logging.getLogger("messageflux_s3")
 

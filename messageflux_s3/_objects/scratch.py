@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any
@@ -18,6 +18,7 @@ from .._formats import etags
 from .._formats.keys import MAX_KEY_BYTES
 from ..errors import S3Error, S3NoSuchItem
 from . import leftovers
+from .interrupts import run_to_the_end
 from .leftovers import NAME_BESIDE, SCRATCH_PREFIX
 from .versioned import is_versioned
 
@@ -29,17 +30,6 @@ _SMALL_BODY_TIMEOUT = 10.0
 _MOST_OF_RANGE = 64 * 1024
 
 _socket_of = attrgetter("_raw_stream._fp.fp.raw._sock")  # of botocore's StreamingBody
-
-
-def run_to_the_end(action: Callable[[], object]) -> None:
-    """Run an action that may be repeated; if it is interrupted, run it once more before the interrupt is raised."""
-    try:
-        action()
-    except Exception:
-        raise
-    except BaseException:
-        action()
-        raise
 
 
 def require_removal(bucket: BucketAddress, *, is_due: bool = True) -> None:

@@ -21,8 +21,9 @@ from .._client.capabilities import BulkDelete, Capabilities, Condition
 from .._client.connection import Connection
 from .._formats.times import as_utc
 from .._objects import condition_probe, leftovers, presigning
+from .._objects.interrupts import run_to_the_end
 from .._objects.leftovers import NAME_BESIDE, SCRATCH_BUCKET
-from .._objects.scratch import Scratch, require_removal, run_to_the_end, scratch_objects
+from .._objects.scratch import Scratch, require_removal, scratch_objects
 from .._objects.versioned import keeps_versions
 from ..errors import (
     S3AccessDenied,
