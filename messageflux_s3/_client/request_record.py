@@ -75,13 +75,10 @@ class RequestRecord:
         Others: as in :class:`RequestEvent`; ``seconds`` is 0 until the response is complete.
     """
 
-    # Most requests need the slots only. Attributes that are seldom set have their defaults in the class, and are kept in __dict__ if set.
     __slots__ = (
-        "__dict__", "attempts", "bucket", "bytes_received", "bytes_sent", "clock", "key", "observers", "operation", "seconds", "status",
+        "attempts", "bucket", "bytes_received", "bytes_sent", "clock", "error", "key", "observers", "operation", "seconds", "status",
+        "throttles", "way",
     )  # fmt: skip
-    throttles: int = 0
-    way: Way = "lane"
-    error: str | None = None
 
     def __init__(self, observers: tuple[Observer, ...], operation: str, bucket: str, key: str) -> None:
         self.observers = observers
@@ -89,9 +86,9 @@ class RequestRecord:
         self.bucket = bucket
         self.key = key
         self.status: int | None = None
-        self.attempts = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
+        self.error: str | None = None
+        self.way: Way = "lane"
+        self.attempts = self.throttles = self.bytes_sent = self.bytes_received = 0
         self.seconds = 0.0
         self.clock = time.perf_counter()
 
