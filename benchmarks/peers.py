@@ -59,6 +59,37 @@ def messageflux_s3() -> Tasks:
     }
 
 
+def messageflux_s3_async() -> Tasks:
+    import messageflux_s3 as s3
+
+    async def with_bucket(use: Callable[[Any], Any]) -> None:
+        async with s3.async_connect(
+            URL, access_key=ACCESS, secret_key=SECRET, region="us-east-1", verify=CERTIFICATE or True
+        ) as store:
+            await use(store.bucket(BUCKET))
+
+    async def read(bucket: Any, count: int, size: int) -> None:
+        async for obj in bucket.get_objects(keys(count, size)):
+            assert len(obj.body) == size
+
+    async def one_by_one(function: Callable[[str], Any], names: list[str]) -> None:
+        for name in names:
+            await function(name)
+
+    return {
+        "read": lambda count, size: asyncio.run(with_bucket(lambda bucket: read(bucket, count, size))),
+        "write": lambda count, size: asyncio.run(
+            with_bucket(lambda bucket: bucket.put_objects((key, b"x" * size) for key in keys(count, size)))
+        ),
+        "get one": lambda count, size: asyncio.run(
+            with_bucket(lambda bucket: one_by_one(lambda key: bucket[key].read(), keys(count, size)))
+        ),
+        "put one": lambda count, size: asyncio.run(
+            with_bucket(lambda bucket: one_by_one(lambda key: bucket.put_object(key, b"x" * size), keys(count, size)))
+        ),
+    }
+
+
 def boto3_client(url: str = URL) -> Any:
     import boto3
     from botocore.config import Config
@@ -189,6 +220,10 @@ def obstore_async() -> Tasks:
         "read": lambda count, size: asyncio.run(gather(read, keys(count, size))),
         "write": lambda count, size: asyncio.run(
             gather(lambda key: obstore.put_async(store, key, b"x" * size), keys(count, size))
+        ),
+        "get one": lambda count, size: asyncio.run(gather(read, keys(count, size), 1)),
+        "put one": lambda count, size: asyncio.run(
+            gather(lambda key: obstore.put_async(store, key, b"x" * size), keys(count, size), 1)
         ),
     }
 

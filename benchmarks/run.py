@@ -37,6 +37,7 @@ from benchmarks.pages import serve  # noqa: E402
 
 PEERS: dict[str, list[str]] = {
     "messageflux_s3": ["boto3", "httptools", "cachetools"],
+    "messageflux_s3_async": ["boto3", "httptools", "cachetools"],
     "boto3_resource": ["boto3"],
     "boto3_threads": ["boto3"],
     "obstore_threads": ["obstore"],
@@ -47,7 +48,7 @@ PEERS: dict[str, list[str]] = {
     "smart_open": ["smart_open[s3]"],
     "s5cmd": ["s5cmd"],
 }
-TAKES_A_CERTIFICATE = ("messageflux_s3", "boto3_threads", "obstore_threads", "obstore_async")
+TAKES_A_CERTIFICATE = ("messageflux_s3", "messageflux_s3_async", "boto3_threads", "obstore_threads", "obstore_async")
 LONGEST_TASK = 600.0
 CACHE = Path.home() / ".cache" / "messageflux-s3-benchmarks"
 
@@ -64,7 +65,7 @@ class Peer:
         self.tasks: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._end = ""
-        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT) if name == "messageflux_s3" else ""}
+        environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT) if name.startswith("messageflux") else ""}
         try:
             command = [str(python_of(name)), str(ROOT / "benchmarks" / "peers.py"), name]
         except (OSError, subprocess.CalledProcessError) as error:
@@ -229,7 +230,9 @@ def chart(results: dict[str, dict[str, dict[str, float]]]) -> str:
             colour = "#1f77b4" if peer == "messageflux_s3" else "#bbbbbb"
             rows.append(f'<text x="10" y="{y + 11}">{peer}</text>')
             rows.append(f'<rect x="{left}" y="{y}" width="{length}" height="{bar - 2}" fill="{colour}"/>')
-            rows.append(f'<text x="{left + length + 6}" y="{y + 11}">{entry["rate"]:,.0f}/s</text>')
+            rows.append(
+                f'<text x="{left + length + 6}" y="{y + 11}">{entry["rate"]:,.{0 if entry["rate"] >= 10 else 2}f}/s</text>'
+            )
             y += bar
         y += gap
     style = "font: 11px sans-serif; fill: #333"
