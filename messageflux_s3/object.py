@@ -427,6 +427,12 @@ class S3Object:
             raise known
         return cast(bytes, self._run(self._body_steps()))
 
+    @property
+    def _size_if_known(self) -> int | None:
+        """The size; None if a request would be needed for it."""
+        listed, head = self._listed, self._head
+        return int(listed[3]) if listed is not None else None if head is None else head.size
+
     def _body_steps(self) -> Steps[bytes | None]:
         """Read the whole content, conditional on the known ETag, so that body and cached attributes belong to one version."""
         found, body = yield from operations.get_steps(self._address, self._if_match())
@@ -684,8 +690,7 @@ class S3Object:
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
         size: int | None = None
         if start < 0 or (end is not None and end < 0):
-            listed, head = self._listed, self._head
-            size = int(listed[3]) if listed is not None else None if head is None else head.size
+            size = self._size_if_known
             if size is None:
                 size = (yield from self._head_steps()).size
             start, end, _ = slice(start, end).indices(cast(int, size))

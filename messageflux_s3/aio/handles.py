@@ -1379,9 +1379,18 @@ class AsyncS3Object(_Value):
         Requests:
             1 GET, unless the body is cached
         """
-        if isinstance(kept := self._object._body, bytes):
-            return kept
-        return await self._engine.run(_read_whole, self._object)
+        obj = self._object
+        if obj._body is not None:  # or the error with which a batch has read it
+            return obj.body
+        if (
+            obj._size_if_known or 0
+        ) > operations.MAX_CACHED_BODY:  # on a thread: such a body would hold up the event loop
+            body = cast(bytes, await self._engine.run(getattr, obj, "body"))
+        else:
+            body = cast(bytes, await self._engine.perform(obj._body_steps()))
+        if len(body) > operations.MAX_CACHED_BODY:
+            obj._body = None
+        return body
 
     async def json(self) -> Any:
         """Parse the content, of any size, as JSON, in the event loop: ``json`` does not release the GIL, so a thread would block it too.
@@ -1874,13 +1883,6 @@ def _load_bucket(bucket: S3Bucket) -> None:
     _ = bucket.region
     with suppress(S3AccessDenied):
         _ = bucket.creation_date
-
-
-def _read_whole(obj: S3Object) -> bytes:
-    body = obj.body
-    if len(body) > operations.MAX_CACHED_BODY:
-        obj._body = None
-    return body
 
 
 def _sync_keys(keys: Any, portal: Portal | None) -> Any:
