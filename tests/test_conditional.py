@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -814,25 +815,20 @@ def test_a_lost_response_whose_object_was_overwritten_is_unknown(
 ) -> None:
     """If our response was lost and another client's object exists, the outcome is unknown, and the error says so."""
     state = faulty[1]
-    key = "overwritten"
-    state.faults[key] = deque(["drop_after"])
-    overwritten = threading.Event()
-
-    def overwrite() -> None:
-        while key not in state.objects:
-            time.sleep(0.001)
-        with state.mutex:
-            state.objects[key].body = b"theirs"
-            state.objects[key].headers = {}
-            state.objects[key].etag = "f" * 32
-        overwritten.set()
-
-    other = threading.Thread(target=overwrite)
-    other.start()
+    state.after = partial(_overwritten, state, "overwritten")
     with pytest.raises(s3.S3PreconditionFailed) as caught:
-        faulty_bucket.put_object(key, b"ours", if_absent=True)
-    other.join()
+        faulty_bucket.put_object("overwritten", b"ours", if_absent=True)
     assert caught.value.outcome_unknown is True
+
+
+def _overwritten(state: StatefulStore, key: str, asked: Asked) -> bool:
+    """Let another client overwrite the object as soon as it is written, and lose the response to that first write."""
+    if (asked.method, asked.key) != ("PUT", key):
+        return False
+    state.after = None
+    state.objects[key].headers = {}
+    state.objects[key].etag = "f" * 32
+    return True
 
 
 def test_an_object_older_than_a_lost_request_is_a_conflict(
@@ -855,20 +851,10 @@ def test_an_overwritten_object_is_unknown_however_far_the_clocks_differ(offset: 
         state.clock_offset = offset
         bucket = connected(url)
         bucket.put_object(f"warm/{time.monotonic_ns()}", b"", if_absent=True)
-        state.faults["k"] = deque(["drop_after", "reset_before", "reset_before"])
-
-        def overwrite() -> None:
-            while "k" not in state.objects:
-                time.sleep(0.001)
-            with state.mutex:
-                state.objects["k"].headers = {}
-                state.objects["k"].etag = "f" * 32
-
-        other = threading.Thread(target=overwrite)
-        other.start()
+        state.faults["k"] = deque([None, "reset_before", "reset_before"])
+        state.after = partial(_overwritten, state, "k")
         with pytest.raises(s3.S3PreconditionFailed) as caught:
             bucket.put_object("k", b"ours", if_absent=True)
-        other.join()
     assert caught.value.outcome_unknown is True
 
 
