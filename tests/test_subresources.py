@@ -681,6 +681,27 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "lifecycle: a size": (lambda b: s3.LifecycleRule("x", min_size=-1), ValueError, "min_size must be a number of bytes, not -1"),
     "lifecycle: a list": (lambda b: b.lifecycle.put([]), TypeError, "value must be a LifecycleConfiguration, not list"),
     "lifecycle: no days": (lambda b: b.lifecycle.expire(days=None), TypeError, "days must be a whole number of days, not None"),
+    "lifecycle: no days, uploads": (lambda b: b.lifecycle.abort_unfinished_uploads(days=None), TypeError, "days must be a whole number"),
+    "lifecycle: no days, versions": (lambda b: b.lifecycle.expire_noncurrent(days=None), TypeError, "days must be a whole number"),
+    "lifecycle: no days, class": (lambda b: b.lifecycle.transition("GLACIER", days=None), TypeError, "days must be a whole number"),
+    "lifecycle: tags of text": (lambda b: b.lifecycle.expire(days=1, tags="a"), TypeError, "tags must be a mapping of text"),
+    "lifecycle: a mapping of tags": (lambda b: s3.LifecycleRule("x", tags={"ab": "c"}), TypeError, "tags must be a tuple of pairs"),
+    "lifecycle: tags of numbers": (lambda b: b.lifecycle.expire(days=1, tags={"a": 1}), TypeError, "tags must be a tuple of pairs"),
+    "lifecycle: one transition": (lambda b: s3.LifecycleRule("x", transitions=(1, "GLACIER")), TypeError, "transitions must be a tuple"),
+    "lifecycle: no rule": (lambda b: b.lifecycle.ensure("x"), TypeError, "rule must be a LifecycleRule, not str"),
+    "lifecycle: a list to remove": (lambda b: b.lifecycle.remove(["x"]), TypeError, "ids must be text, not list"),
+    "cors: a list to remove": (lambda b: b.cors.remove(["x"]), TypeError, "ids must be text, not list"),
+    "notifications: a list to remove": (lambda b: b.notifications.remove(["x"]), TypeError, "ids must be text, not list"),
+    "policy: a list to remove": (lambda b: b.policy.remove(["x"]), TypeError, "sids must be text, not list"),
+    "tags: a list to remove": (lambda b: b.tags.remove(["x"]), TypeError, "names must be text, not list"),
+    "tags of an object: a list to remove": (lambda b: b["k"].tags.remove(["x"]), TypeError, "names must be text, not list"),
+    "cors: no rule": (lambda b: b.cors.ensure({"id": "x"}), TypeError, "rule must be a CorsRule, not dict"),
+    "notifications: no target": (lambda b: b.notifications.ensure("x"), TypeError, "target must be a Notification, not str"),
+    "notifications: a list": (lambda b: b.notifications.put([]), TypeError, "value must be a NotificationConfiguration, not list"),
+    "encryption: text": (lambda b: b.encryption.put("AES256"), TypeError, "value must be an Encryption, not str"),
+    "encryption: a planned text": (lambda b: b.encryption.change("AES256"), TypeError, "value must be an Encryption, not str"),
+    "versioning: a planned text": (lambda b: b.versioning.change("Enabled"), TypeError, "value must be a VersioningConfiguration, not str"),
+    "tags: a planned list": (lambda b: b.tags.change(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
     "lifecycle: days of text": (lambda b: b.set_lifetime_in_days("7"), TypeError, "days must be a whole number of days, not str"),
     "notifications: events": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", events="a"), TypeError, "events must be a tuple"),
     "notifications: an arn": (lambda b: s3.Notification("x", "arn:aws:s3:::b"), ValueError, "arn must be that of an SQS queue"),
@@ -693,10 +714,29 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
 
 
 @pytest.mark.parametrize(("act", "error", "said"), WRONG.values(), ids=WRONG)
-def test_invalid_values_are_refused(moto_bucket: s3.S3Bucket, act: Any, error: type[Exception], said: str) -> None:
-    """The message names the argument and the value."""
+def test_invalid_values_are_refused(
+    scripted_server: ScriptedServer, act: Any, error: type[Exception], said: str
+) -> None:
+    """Before anything is sent. The message names the argument and the value."""
     with pytest.raises(error, match=said):
-        act(moto_bucket)
+        act(scripted_server.connect().bucket("bkt"))
+    assert scripted_server.asked == []
+
+
+def test_tags_can_be_planned_as_a_mapping(moto_bucket: s3.S3Bucket) -> None:
+    """As put() takes them."""
+    assert moto_bucket.tags.change({"a": "1"}).apply().applied
+    assert dict(moto_bucket.tags.get()) == {"a": "1"}
+
+
+def test_an_empty_default_encryption_is_a_deletion(moto_bucket: s3.S3Bucket) -> None:
+    """It was written as AES256."""
+    moto_bucket.encryption.ensure("aws:kms")
+    moto_bucket.encryption.put(Encryption())
+    assert moto_bucket.encryption.get() == Encryption()
+    assert moto_bucket.encryption.change(Encryption("AES256")).apply().applied
+    assert moto_bucket.encryption.change(Encryption()).apply().applied
+    assert moto_bucket.encryption.get() == Encryption()
 
 
 def test_size_filters_are_not_sent_to_a_store_that_drops_them(scripted_server: ScriptedServer) -> None:

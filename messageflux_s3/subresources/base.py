@@ -132,10 +132,22 @@ def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> 
     return (*entries[:at], entry, *after)
 
 
+def check_names(what: str, names: tuple[object, ...]) -> None:
+    """Check the arguments of ``remove()``: a list in place of several arguments would remove nothing, and report success.
+
+    Raises:
+        TypeError: One of them is not text.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} must be text, not {type(name).__name__}; pass several as separate arguments")
+
+
 class SubResource(ABC, Generic[V]):
     """A configuration of a bucket or an object."""
 
     name: ClassVar[str]
+    _value: ClassVar[type]  # class of the values
     _get: ClassVar[str]
     _put: ClassVar[str]
     _delete: ClassVar[str] = ""
@@ -188,6 +200,7 @@ class SubResource(ABC, Generic[V]):
             value: The configuration.
 
         Raises:
+            TypeError: ``value`` is not a configuration of this setting.
             S3Unsupported: The store does not support this setting; or it stored something else, and the former configuration was
                 restored.
             S3Error: A request failed. The message says whether the former configuration was restored, and else what is in effect.
@@ -195,6 +208,7 @@ class SubResource(ABC, Generic[V]):
         Requests:
             1; on a store that is not AWS also 2 reads
         """
+        self._checked(value)
         if self._connection.is_aws:
             self._send(value)
             return
@@ -245,12 +259,27 @@ class SubResource(ABC, Generic[V]):
         Returns:
             The change; ``apply()`` makes it.
 
+        Raises:
+            TypeError: ``value`` is not a configuration of this setting.
+
         Requests:
             1 read
         """
-        return self._plan(lambda _: value)
+        checked = self._checked(value)
+        return self._plan(lambda _: checked)
 
     # -- internals -----------------------------------------------------------------------------------------------------------------
+
+    def _checked(self, value: V) -> V:
+        """Return a configuration that a caller gives.
+
+        Raises:
+            TypeError: It is of another class.
+        """
+        if not isinstance(value, self._value):
+            article = "an" if self._value.__name__[0] in "AE" else "a"
+            raise TypeError(f"value must be {article} {self._value.__name__}, not {type(value).__name__}")
+        return value
 
     def _plan(self, merged: Callable[[V], V]) -> Change[V]:
         """Return the change that a function makes to the current configuration. Requests: 1 read."""

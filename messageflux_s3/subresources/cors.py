@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import xml
-from .base import Change, SubResource, in_place
+from .base import Change, SubResource, check_names, in_place
 from .xml import Node, leaf
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
@@ -135,6 +135,7 @@ class Cors(SubResource[CorsConfiguration]):
     """
 
     name = "cors"
+    _value = CorsConfiguration
     _get = "GetBucketCors"
     _put = "PutBucketCors"
     _delete = "DeleteBucketCors"
@@ -157,8 +158,7 @@ class Cors(SubResource[CorsConfiguration]):
         Requests:
             1; on a store that is not AWS also 2 reads
         """
-        if not isinstance(value, CorsConfiguration):
-            raise TypeError(f"value must be a CorsConfiguration, not {type(value).__name__}")
+        self._checked(value)
         if value.rules:
             super().put(value)
         else:
@@ -177,8 +177,11 @@ class Cors(SubResource[CorsConfiguration]):
         Requests:
             1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
+        if not isinstance(rule, CorsRule):
+            raise TypeError(f"rule must be a CorsRule, not {type(rule).__name__}")
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def remove(self, *ids: str, dry_run: bool = False) -> Change[CorsConfiguration]:
         """Remove the rules with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        check_names("ids", ids)
         return self._make(lambda known: known.without(*ids), dry_run=dry_run)

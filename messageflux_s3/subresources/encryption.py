@@ -82,6 +82,7 @@ class BucketEncryption(SubResource[Encryption]):
     """
 
     name = "encryption"
+    _value = Encryption
     _get = "GetBucketEncryption"
     _put = "PutBucketEncryption"
     _delete = "DeleteBucketEncryption"
@@ -97,6 +98,23 @@ class BucketEncryption(SubResource[Encryption]):
 
     def _empty(self) -> Encryption:
         return Encryption()
+
+    def put(self, value: Encryption) -> None:
+        """Replace the default encryption; an empty ``Encryption()`` deletes it.
+
+        Raises:
+            TypeError: ``value`` is not an Encryption.
+            S3Unsupported: The store does not support this setting; or it stored something else, and the former configuration was
+                restored; or it still has a configuration after the deletion.
+            S3Error: A request failed. The message says whether the former configuration was restored, and else what is in effect.
+
+        Requests:
+            1; on a store that is not AWS also 2 reads
+        """
+        if self._checked(value) == Encryption():  # it has no document of its own: to_api() would be that of AES256
+            self.delete()
+        else:
+            super().put(value)
 
     def _is_deleted(self, before: Encryption | None, now: Encryption) -> bool:
         # A deletion may return the bucket to AES256, the default of the store, as on AWS. AES256 before and after may have been kept.

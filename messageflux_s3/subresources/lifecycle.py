@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from .._formats import render
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, add_text, in_place
+from .base import Change, SubResource, add_text, check_names, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
@@ -27,10 +27,15 @@ _KNOWN = (
 def _days(name: str, days: int | None) -> int | None:
     if days is None:
         return None
+    _check_days(days, name)
+    return days
+
+
+def _check_days(days: int, name: str = "days") -> None:
+    """Check the number of days of a rule. None is wrong for a new rule, which would do nothing without it."""
     check_lifetime(name, days)
     if days < 1:
         raise ValueError(f"{name} must be at least 1 day, not {days}")
-    return days
 
 
 def check_lifetime(name: str, days: object) -> None:
@@ -84,6 +89,15 @@ class LifecycleRule:
             size = getattr(self, name)
             if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
                 raise ValueError(f"{name} must be a number of bytes, not {size!r}")
+        # The letters of a text and the names of a mapping would be taken for pairs: a filter of other objects.
+        for name, types, pair_of in (
+            ("tags", (str, str), "name and value"),
+            ("transitions", (int, str), "days and storage class"),
+        ):
+            pairs = getattr(self, name)
+            if not isinstance(pairs, (tuple, list)) or not all(_is_pair(pair, types) for pair in pairs):
+                raise TypeError(f"{name} must be a tuple of pairs of {pair_of}, not {pairs!r}")
+            object.__setattr__(self, name, tuple(map(tuple, pairs)))
 
     @classmethod
     def from_api(cls, node: Node) -> LifecycleRule:
@@ -184,6 +198,10 @@ class LifecycleRule:
         return f"{self.id}{state}: {', '.join(scope) or 'everything'}: {'; '.join(says) or 'nothing'}"
 
 
+def _is_pair(pair: object, types: tuple[type, type]) -> bool:
+    return isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(isinstance, pair, types))
+
+
 def _int_of(element: Node | None, inner: str) -> int | None:
     text = element.text_of(inner) if element is not None else None
     return int(text) if text is not None and text.isdecimal() else None
@@ -277,6 +295,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     """
 
     name = "lifecycle"
+    _value = LifecycleConfiguration
     _get = "GetBucketLifecycleConfiguration"
     _put = "PutBucketLifecycleConfiguration"
     _delete = "DeleteBucketLifecycle"
@@ -354,8 +373,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         Requests:
             1; on a store that is not AWS also 2 reads, and 1 write and 1 read for a kind of rule that is new to this connection
         """
-        if not isinstance(value, LifecycleConfiguration):
-            raise TypeError(f"value must be a LifecycleConfiguration, not {type(value).__name__}")
+        self._checked(value)
         if not value.rules:
             self.delete()
             return
@@ -378,6 +396,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             The change, applied unless ``dry_run`` is set.
 
         Raises:
+            TypeError: ``rule`` is not a LifecycleRule.
             S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
@@ -392,6 +411,8 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             >>> bucket.lifecycle.ensure(s3.LifecycleRule("sweep", abort_uploads_days=3)).is_empty
             True
         """
+        if not isinstance(rule, LifecycleRule):
+            raise TypeError(f"rule must be a LifecycleRule, not {type(rule).__name__}")
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def expire(
@@ -422,8 +443,9 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         Requests:
             1 read; if something changes those of ``put()``
         """
-        if days is None:
-            raise TypeError("days must be a whole number of days, not None")
+        _check_days(days)
+        if tags is not None and not isinstance(tags, Mapping):
+            raise TypeError(f"tags must be a mapping of text to text, not {type(tags).__name__}")
         wanted = tuple((tags or {}).items())
         rule = LifecycleRule(id or f"expire {prefix}".rstrip(), prefix=prefix, tags=wanted, expire_days=days)
         return self.ensure(rule, dry_run=dry_run)
@@ -432,6 +454,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
     ) -> Change[LifecycleConfiguration]:
         """Abort multipart uploads that are unfinished after some days. Requests: those of ``ensure()``."""
+        _check_days(days)
         rule = LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days)
         return self.ensure(rule, dry_run=dry_run)
 
@@ -439,7 +462,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self, storage_class: str, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
     ) -> Change[LifecycleConfiguration]:
         """Move objects to another storage class after some days. Requests: those of ``ensure()``."""
-        _days("days", days)
+        _check_days(days)
         name = id or f"to {storage_class} {prefix}".rstrip()
         return self.ensure(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)), dry_run=dry_run)
 
@@ -447,11 +470,13 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         self, *, days: int, prefix: str = "", id: str | None = None, dry_run: bool = False
     ) -> Change[LifecycleConfiguration]:
         """Delete versions some days after they were replaced. Requests: those of ``ensure()``."""
+        _check_days(days)
         rule = LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days)
         return self.ensure(rule, dry_run=dry_run)
 
     def remove(self, *ids: str, dry_run: bool = False) -> Change[LifecycleConfiguration]:
         """Remove the rules with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        check_names("ids", ids)
         return self._make(lambda known: known.without(*ids), dry_run=dry_run)
 
     def set_lifetime(self, days: int, *, dry_run: bool = False) -> Change[LifecycleConfiguration]:

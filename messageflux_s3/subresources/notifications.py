@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, in_place
+from .base import Change, SubResource, check_names, in_place
 from .xml import Node, leaf
 
 _KINDS = {
@@ -102,6 +102,7 @@ class Notifications(SubResource[NotificationConfiguration]):
     """
 
     name = "notification"
+    _value = NotificationConfiguration
     _get = "GetBucketNotificationConfiguration"
     _put = "PutBucketNotificationConfiguration"
     _roots = ("NotificationConfiguration", "GetBucketNotificationResponse")
@@ -152,8 +153,11 @@ class Notifications(SubResource[NotificationConfiguration]):
         Requests:
             1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
+        if not isinstance(target, Notification):
+            raise TypeError(f"target must be a Notification, not {type(target).__name__}")
         return self._make(lambda known: known.with_target(target), dry_run=dry_run)
 
     def remove(self, *ids: str, dry_run: bool = False) -> Change[NotificationConfiguration]:
         """Remove the targets with these IDs. Idempotent. Requests: those of ``ensure()``."""
+        check_names("ids", ids)
         return self._make(lambda known: known.without(*ids), dry_run=dry_run)

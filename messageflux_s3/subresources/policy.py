@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import S3Error
-from .base import Change, SubResource, in_place
+from .base import Change, SubResource, check_names, in_place
 
 VERSION = "2012-10-17"
 _USUAL = json.dumps({"Version": VERSION})
@@ -110,6 +110,7 @@ class Policy(SubResource[BucketPolicy]):
     """
 
     name = "policy"
+    _value = BucketPolicy
     _get = "GetBucketPolicy"
     _put = "PutBucketPolicy"
     _delete = "DeleteBucketPolicy"
@@ -187,8 +188,7 @@ class Policy(SubResource[BucketPolicy]):
         Requests:
             1; on a store that is not AWS also 2 reads, and 1 write and 1 read for conditions that are new to this connection
         """
-        if not isinstance(value, BucketPolicy):
-            raise TypeError(f"value must be a BucketPolicy, not {type(value).__name__}")
+        self._checked(value)
         kept = tuple(text for text in value.statements if not _is_trial(text))  # left by a process that was killed
         if kept:
             super().put(replace(value, statements=kept))
@@ -211,10 +211,12 @@ class Policy(SubResource[BucketPolicy]):
         Requests:
             1 read; if something changes those of ``put()``
         """
+        BucketPolicy().with_statement(statement)  # raises before anything is sent
         return self._make(lambda known: known.with_statement(statement), dry_run=dry_run)
 
     def remove(self, *sids: str, dry_run: bool = False) -> Change[BucketPolicy]:
         """Remove the statements with these Sids. Idempotent. Requests: those of ``ensure()``."""
+        check_names("sids", sids)
         return self._make(lambda known: known.without(*sids), dry_run=dry_run)
 
 

@@ -65,6 +65,7 @@ class AccessBlockSubResource(SubResource[AccessBlock]):
     """The public access block of a bucket."""
 
     name = "publicAccessBlock"
+    _value = AccessBlock
     _get = "GetPublicAccessBlock"
     _put = "PutPublicAccessBlock"
     _delete = "DeletePublicAccessBlock"

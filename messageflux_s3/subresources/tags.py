@@ -10,7 +10,7 @@ from .._client.connection import KNOWS_TAGGING
 from .._formats import version_ids
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource
+from .base import Change, SubResource, check_names
 from .xml import Node, leaf
 
 
@@ -98,6 +98,7 @@ class Tags(SubResource[TagSet]):
     """
 
     name = "tagging"
+    _value = TagSet
     _roots = ("Tagging",)
     _absent = ("NoSuchTagSet", "NoSuchTagSetError")
     _put_parameters: ClassVar[dict[str, Any]] = {"Tagging": {"TagSet": []}}
@@ -120,11 +121,18 @@ class Tags(SubResource[TagSet]):
         Requests:
             1; on a store that is not AWS also 2 reads
         """
-        tags = value if isinstance(value, TagSet) else TagSet.of(value)
+        tags = self._checked(value)
         if tags.pairs:
             super().put(tags)
         else:
             self.delete()
+
+    def change(self, value: TagSet | Mapping[str, str]) -> Change[TagSet]:
+        """Plan the replacement of all tags, without making it; ``apply()`` of the change makes it. Requests: 1 read."""
+        return super().change(self._checked(value))
+
+    def _checked(self, value: TagSet | Mapping[str, str]) -> TagSet:
+        return value if isinstance(value, TagSet) else TagSet.of(value)
 
     def ensure(self, tags: Mapping[str, str], *, dry_run: bool = False) -> Change[TagSet]:
         """Add tags, or replace the values of those that exist. Other tags stay.
@@ -156,6 +164,7 @@ class Tags(SubResource[TagSet]):
 
     def remove(self, *names: str, dry_run: bool = False) -> Change[TagSet]:
         """Remove the tags with these names. Idempotent. Requests: those of ``ensure()``."""
+        check_names("names", names)
         return self._make(lambda known: known.without(*names), dry_run=dry_run)
 
     def __getitem__(self, name: str) -> str:

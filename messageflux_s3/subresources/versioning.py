@@ -54,6 +54,7 @@ class Versioning(SubResource[VersioningConfiguration]):
     """
 
     name = "versioning"
+    _value = VersioningConfiguration
     _get = "GetBucketVersioning"
     _put = "PutBucketVersioning"
     _roots = ("VersioningConfiguration", "GetBucketVersioningResponse")
@@ -91,8 +92,7 @@ class Versioning(SubResource[VersioningConfiguration]):
         Requests:
             1; on a store that is not AWS also 2 reads
         """
-        if not isinstance(value, VersioningConfiguration):
-            raise TypeError(f"value must be a VersioningConfiguration, not {type(value).__name__}")
+        self._checked(value)
         if value.status is not None:
             super().put(value)
         elif self.get().status is not None:
