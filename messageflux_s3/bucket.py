@@ -31,6 +31,7 @@ from ._display.usage import Usage
 from ._files import download, file_target, sync, upload
 from ._files.sync import SyncPlan
 from ._formats import metadata as user_metadata
+from ._formats import version_ids
 from ._formats.bucket_names import check_bucket_name, check_new_bucket_name
 from ._formats.keys import check_key, check_subscript, quote_key
 from ._formats.metadata import IDEMPOTENCY_TOKEN
@@ -543,11 +544,13 @@ class S3Bucket:
 
         Raises:
             S3InvalidName: The key is not a valid S3 key.
+            TypeError: An argument is not text.
+            ValueError: ``version_id`` is empty.
 
         Requests:
             none
         """
-        return S3Object._create(self, check_key(key, bucket=self._name), version_id)
+        return S3Object._create(self, check_key(key, bucket=self._name), version_ids.check(version_id))
 
     def path(self, key: str = "") -> S3Path:
         """Return a key as a path, with the names of ``pathlib``: ``bucket.path("a") / "b.txt"``.
@@ -985,7 +988,7 @@ class S3Bucket:
             b'hello'
         """
         download.download_to_writable(
-            self._address.object(check_key(key, bucket=self._name), version_id), writable_stream,
+            self._address.object(check_key(key, bucket=self._name), version_ids.check(version_id)), writable_stream,
             verify_checksum=verify_checksum, progress=Callback if progress is None else progress, **(ExtraArgs or {}),
         )  # fmt: skip
 
@@ -1078,6 +1081,7 @@ class S3Bucket:
             1 GET up to 16 MiB, else 1 for each 5 to 8 MiB
         """
         check_key(key, bucket=self._name)
+        version_ids.check(version_id)
         target = file_target.destination(path, key, overwrite=overwrite, resume=resume)
         found = download.download(
             self._address.object(key, version_id),

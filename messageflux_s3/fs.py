@@ -24,6 +24,7 @@ from ._client.context_threads import ContextThreadPool
 from ._files import copying, download, file_target, opening, partial_file, sync
 from ._files.reader import BufferedObjectReader, ObjectReader
 from ._files.writer import PART_BYTES, ObjectWriter, TextWriter
+from ._formats import version_ids
 from ._formats.bucket_names import split_path
 from ._objects import operations, ranged_reader
 from ._objects.source import Source
@@ -248,6 +249,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 HEAD; if there is no such object, 1 listing
         """
+        version_ids.check(version_id)
         bucket_name, key = self._split(path)
         if not bucket_name:
             return _folder("")
@@ -381,7 +383,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     def sign(self, path: str, expiration: int = 100, *, version_id: str | None = None, **_: Any) -> str:
         """Return a URL that reads the object without credentials for ``expiration`` seconds. Requests: those of ``presigned_url``."""
         bucket_name, key = self._split(path)
-        version = {} if version_id is None else {"VersionId": version_id}
+        version = {} if version_ids.check(version_id) is None else {"VersionId": version_id}
         with self._connection.translating("GetObject", bucket_name, key):
             return self.store.client.generate_presigned_url(
                 "get_object", Params={"Bucket": bucket_name, "Key": key, **version}, ExpiresIn=expiration
@@ -480,7 +482,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         if not autocommit and "r" not in mode:
             mode = f"{opening.write_action(mode)}b"  # "ba" means "ab"
             return cast("IO[Any]", ObjectWriter(address, mode, autocommit=False, **kwargs))
-        address = address._replace(version_id=kwargs.pop("version_id", None))
+        address = address._replace(version_id=version_ids.check(kwargs.pop("version_id", None)))
         file = opening.open_object(address, mode, **kwargs)
         if isinstance(file, BufferedObjectReader):
             file.path = path  # fsspec's caches read this attribute when the file is closed
@@ -500,7 +502,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 GET (1 more GET if a position is negative)
         """
-        address = self._object(path)._address._replace(version_id=version_id)
+        address = self._object(path)._address._replace(version_id=version_ids.check(version_id))
         if start is None and end is None:
             return cast(bytes, operations.get(address)[1])
         first = start or 0
@@ -815,6 +817,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 HEAD, 1 COPY (more above 5 GiB); for a folder 2 HEAD and 1 listing
         """
+        version_ids.check(version_id)
         if (_is_folder_path(path1) or not (self._split(path1)[1] and self._split(path2)[1])) and self.isdir(path1):
             return
         source, target = self._object(path1), self._object(path2)

@@ -21,7 +21,7 @@ from ._client.service_resource import resource_type
 from ._display import preview, show
 from ._files import copying, download, file_target, opening
 from ._files.writer import ObjectWriter, TextWriter
-from ._formats import etags
+from ._formats import etags, version_ids
 from ._formats.decoding import as_json, as_text
 from ._formats.head import Head
 from ._formats.keys import check_key
@@ -131,7 +131,9 @@ class S3Object:
             raise TypeError(
                 f"boto3_object must be an Object, ObjectSummary or ObjectVersion of boto3, not {type(boto3_object).__name__}"
             )
-        key, version_id = (source.object_key, source.id) if kind == "ObjectVersion" else (source.key, None)
+        key, version_id = (
+            (source.object_key, version_ids.check(source.id)) if kind == "ObjectVersion" else (source.key, None)
+        )
         bucket = S3Bucket._from_client(source.bucket_name, source)
         loaded = {} if kind == "Object" else source.meta.data or {}
         listed = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 import messageflux_s3 as s3
+from messageflux_s3.fs import MessagefluxS3FileSystem
 
 ENDPOINT = "http://127.0.0.1:9"  # no server there: a request would raise S3ConnectionError
 MISSPELT = "'content_tpye' is not a parameter of a write; did you mean 'content_type'\\?"
@@ -261,7 +263,7 @@ def test_an_argument_that_cannot_be_right_is_named(
     assert not isinstance(caught.value, UnicodeError)
 
 
-@pytest.mark.parametrize("wrong", [None, b"bytes", 1, "a\0b"])
+@pytest.mark.parametrize("wrong", [None, b"bytes", 1, "a\0b", ""])
 @pytest.mark.parametrize("call", WITH_FOLDER.values(), ids=WITH_FOLDER)
 def test_a_folder_that_cannot_be_one_is_named(
     bucket: s3.S3Bucket, call: Callable[[s3.S3Bucket, Any], object], wrong: object
@@ -269,3 +271,53 @@ def test_a_folder_that_cannot_be_one_is_named(
     """Before anything is sent."""
     with pytest.raises((TypeError, ValueError), match="folder"):
         call(bucket, wrong)
+
+
+def test_an_empty_folder_is_not_the_current_one(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that deletes would delete the files of the current folder, or the objects that have no file there."""
+    (tmp_path / "kept").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    moto_bucket.put_object("site/kept", b"x")
+    with pytest.raises(ValueError, match="folder is empty"):
+        moto_bucket.sync_to_folder("nothing", "", delete=True)
+    with pytest.raises(ValueError, match="folder is empty"):
+        moto_bucket.sync_from_folder("", "site", delete=True)
+    assert ((tmp_path / "kept").exists(), "site/kept" in moto_bucket) == (True, True)
+
+
+WITH_VERSION: dict[str, Callable[[s3.S3Bucket, Any, Any], object]] = {
+    "object": lambda bucket, path, version: bucket.object("k", version),
+    "object, async": lambda bucket, path, version: s3.AsyncS3Store(bucket.store).bucket("bucket").object("k", version),
+    "delete_objects": lambda bucket, path, version: bucket.delete_objects([bucket.object("k", version)]),
+    "download_object": lambda bucket, path, version: bucket.download_object("k", io.BytesIO(), version_id=version),
+    "download_file": lambda bucket, path, version: bucket.download_file("k", path / "new", version_id=version),
+    "from_boto3": lambda bucket, path, version: s3.S3Object.from_boto3(
+        bucket.s3_resource.ObjectVersion("bucket", "k", version)
+    ),
+    "fs.info": lambda bucket, path, version: MessagefluxS3FileSystem(bucket.store).info("bucket/k", version_id=version),
+    "fs.open": lambda bucket, path, version: MessagefluxS3FileSystem(bucket.store).open("bucket/k", version_id=version),
+    "fs.cat_file": lambda bucket, path, version: MessagefluxS3FileSystem(bucket.store).cat_file(
+        "bucket/k", version_id=version
+    ),
+    "fs.cp_file": lambda bucket, path, version: MessagefluxS3FileSystem(bucket.store).cp_file(
+        "bucket/k", "bucket/l", version_id=version
+    ),
+    "fs.sign": lambda bucket, path, version: MessagefluxS3FileSystem(bucket.store).sign("bucket/k", version_id=version),
+}
+
+
+@pytest.mark.parametrize(("wrong", "error"), [("", ValueError), (5, TypeError), (b"v1", TypeError)])
+@pytest.mark.parametrize("call", WITH_VERSION.values(), ids=WITH_VERSION)
+def test_a_version_id_that_cannot_be_one_is_named(
+    bucket: s3.S3Bucket,
+    tmp_path: Path,
+    call: Callable[[s3.S3Bucket, Any, Any], object],
+    wrong: object,
+    error: type[Exception],
+) -> None:
+    """Before anything is sent. An empty one was left out of a bulk deletion, which then deleted the current object."""
+    with pytest.raises(error, match="version_id"):
+        call(bucket, tmp_path, wrong)
+    assert [*tmp_path.iterdir()] == []

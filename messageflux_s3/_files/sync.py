@@ -490,6 +490,8 @@ def _path_of(folder: str | os.PathLike[str]) -> Path:
         raise TypeError(f"folder must be text or a path, not {type(folder).__name__}") from None
     if not isinstance(path, str):
         raise TypeError(f"folder must be text or a path of text, not of {type(path).__name__}")
+    if not path:  # Path("") is the current folder, in which a sync that deletes would delete every file
+        raise ValueError("folder is empty; pass the path of a folder ('.' is the current one)")
     if "\0" in path:
         raise ValueError("folder contains NUL, which no path can")
     return Path(path)
