@@ -734,7 +734,7 @@ class S3Bucket:
         """Get many objects in parallel, in the order of the keys.
 
         Args:
-            keys: Keys, or handles of this bucket (with their versions); any number, consumed lazily.
+            keys: Keys, or handles of this bucket (with their versions, or the ETags of events); any number, consumed lazily.
 
         Returns:
             Handles with their bodies; a body above 8 MiB is requested when it is read. If a request failed, reading
@@ -754,9 +754,13 @@ class S3Bucket:
         if isinstance(keys, (str, bytes)):
             raise TypeError("keys must be an iterable of keys, not one key")
         handles = (self._own(key) if isinstance(key, S3Object) else self.object(key) for key in keys)
-        wanted = (batch.GetItem(handle.key, handle._version_id, tag=handle) for handle in handles)
+        wanted = (
+            batch.GetItem(handle.key, handle._version_id, tag=handle, if_match=handle._pinned_etag)
+            for handle in handles
+        )
         for handle, outcome in batch.get_many(self._address, wanted):
-            yield S3Object._create(self, handle.key, handle._version_id)._apply_result(outcome)
+            read = S3Object._create(self, handle.key, handle._version_id, pinned_etag=handle._pinned_etag)
+            yield read._apply_result(outcome)
 
     def put_objects(
         self,

@@ -337,6 +337,7 @@ class S3Object:
 
     def _checksums_steps(self) -> Steps[Mapping[str, str]]:
         found = yield from operations.head_steps_with_checksums(self._address)
+        self._check_pinned(found)
         self._apply_head(found)
         self._listed = None
         return cast("Mapping[str, str]", found.checksums)
@@ -365,12 +366,14 @@ class S3Object:
     def _exists_steps(self) -> Steps[bool]:
         self.reload()
         try:
-            yield from self._head_steps()
+            found = yield from operations.head_steps(self._address)
         except S3NoSuchItem:
             return False
         except S3AccessDenied as error:
             error.args = (f"cannot tell whether {self.uri} exists. {error}",)
             raise
+        if self._pinned_etag is None or etags.same(found.etag, self._pinned_etag):
+            self._apply_head(found)
         return True
 
     def reload(self) -> S3Object:
@@ -404,8 +407,14 @@ class S3Object:
 
     def _head_steps(self) -> Steps[Head]:
         found = yield from operations.head_steps(self._address)
+        self._check_pinned(found)
         self._apply_head(found)
         return found
+
+    def _check_pinned(self, found: Head) -> None:
+        """Raise S3ObjectChanged if the handle is pinned to another ETag than that of the response."""
+        if self._pinned_etag is not None:  # else do not access `found`, which is decoded at the first access
+            ranged_reader.check_etag(self._address, found.etag, self._pinned_etag)
 
     def _apply_head(self, found: Head) -> None:
         """Cache the result of a HEAD. Drop a body of another object, which another thread or task may have read meanwhile."""
@@ -838,6 +847,8 @@ class S3Object:
 
         Raises:
             S3NoSuchItem: There is no such object.
+            S3ObjectChanged: The object was replaced while it was being copied. Or the handle is pinned to an ETag by an event, and the
+                object was replaced since: nothing was written.
             S3NoSuchBucket: One of the two buckets is missing; ``error.bucket`` names it.
             S3ObjectExists: With ``if_absent``: the target already exists.
             S3PreconditionFailed: With ``if_match``: the target has another etag. With ``outcome_unknown`` set: a response was lost, and the
@@ -867,6 +878,7 @@ class S3Object:
             call=call,
             idempotency_token=idempotency_token,
             part_size_bytes=copying.PART_BYTES if part_size_bytes is None else part_size_bytes,
+            etag=self._pinned_etag,
             **extra,
         )
         return S3Object._create(there._bucket, there._key, head=copied)
@@ -890,7 +902,8 @@ class S3Object:
             A handle for the moved object.
 
         Raises:
-            S3ObjectChanged: The source was written during the move; both the source and the copy exist.
+            S3ObjectChanged: The source was written during the move; both the source and the copy exist. Or the handle is pinned to an ETag
+                by an event, and the object was replaced since: nothing was written.
             S3PreconditionFailed: With ``retryable``: each DELETE was refused because another write was in progress (409); both the source
                 and the copy exist. With ``outcome_unknown``: a response to the DELETE was lost.
             S3Unsupported: The store does not show whether source and target are the same object; the source was not deleted.
@@ -900,7 +913,8 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
-        written = copying.move(self._address, there._bucket._address.object(there._key), metadata=metadata, **extra)
+        target_address = there._bucket._address.object(there._key)
+        written = copying.move(self._address, target_address, metadata=metadata, etag=self._pinned_etag, **extra)
         self.reload()
         return S3Object._create(there._bucket, there._key, head=written)
 
@@ -1041,6 +1055,7 @@ class S3Object:
         Raises:
             ValueError: ``lines`` is less than 1.
             S3NoSuchItem: There is no such object.
+            S3ObjectChanged: The handle is pinned to an ETag by an event, and the object was replaced since.
 
         Requests:
             1 GET of 64 KiB; for an image 1 more GET, up to 8 MiB; for Parquet those needed to read its first rows
@@ -1053,7 +1068,7 @@ class S3Object:
             erp       7
             17 B · text/csv
         """
-        return preview.preview(self._address, lines=lines)
+        return preview.preview(self._address, lines=lines, if_match=self._pinned_etag)
 
     # -- writes -------------------------------------------------------------------------------------------------------------------
 

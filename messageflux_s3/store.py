@@ -490,7 +490,8 @@ class S3Store:
 
         Returns:
             One handle per event, but none for deleted, expired or lost objects. A handle is pinned to the version ID in the event; without
-            one, its reads send the event's etag as If-Match. Size and etag are cached if the message contains them.
+            one, reads, copies and moves raise S3ObjectChanged if the object no longer has the event's etag. Size and etag are cached if the
+            message contains them.
 
         Raises:
             TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is a single string.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
+import io
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,36 @@ def test_size_and_etag_take_no_request_and_the_body_is_pinned(counted: Counted) 
         _ = late.body
     with pytest.raises(s3.S3ObjectChanged):
         late.open().read()
+
+
+READS: dict[str, Callable[[s3.S3Object, Path], object]] = {
+    "get_objects": lambda obj, folder: [each.body for each in obj.bucket.get_objects([obj])],
+    "preview": lambda obj, folder: obj.preview(),
+    "metadata": lambda obj, folder: obj.metadata,
+    "last_modified": lambda obj, folder: obj.last_modified,
+    "checksums": lambda obj, folder: obj.checksums,
+    "download_to": lambda obj, folder: obj.download_to(folder / "file"),
+    "copy_to": lambda obj, folder: obj.copy_to("copied"),
+    "move_to": lambda obj, folder: obj.move_to("copied"),
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_nothing_is_read_or_copied_of_an_object_that_has_replaced_that_of_the_event(
+    moto_bucket: s3.S3Bucket, tmp_path: Path, way: str
+) -> None:
+    """The handle stands for what the event tells of, as one that is pinned to a version does."""
+    written = moto_bucket.put_object("k", b"first")
+    [obj] = moto_bucket.store.objects_from(notification(moto_bucket.name, "k", size=5, eTag=written.etag))
+    READS[way](obj, tmp_path)
+    moto_bucket["copied"].delete()
+    moto_bucket.put_object("k", b"other", {"by": "others"})
+    [late] = moto_bucket.store.objects_from(notification(moto_bucket.name, "k", size=5, eTag=written.etag))
+    with pytest.raises(s3.S3ObjectChanged):
+        READS[way](late, tmp_path)
+    assert moto_bucket["k"].text == "other"
+    assert "copied" not in moto_bucket
+    assert late.exists()
 
 
 OWN_WRITES: dict[str, Callable[[s3.S3Object], object]] = {
@@ -98,6 +130,41 @@ def test_a_handle_of_a_version_describes_the_version_after_a_write(moto_bucket: 
     OWN_WRITES[way](obj)
     assert (obj.size, obj.etag, obj.body) == (5, first.etag, b"first")
     assert moto_bucket["k"].body == b"mine"
+
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "bytes": lambda: b"mine",
+    "a readable": lambda: io.BytesIO(b"mine"),
+    "an async source": lambda: pieces(b"mi", b"ne"),
+}
+
+
+async def pieces(*given: bytes) -> AsyncIterator[bytes]:
+    for piece in given:
+        yield piece
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_handles_of_events_and_versions_after_an_async_write(moto_bucket: s3.S3Bucket, source: str) -> None:
+    """As the synchronous handles: one reads what was written, the other still describes its version."""
+    moto_bucket.versioning.enable()
+    first = moto_bucket.put_object("k", b"first")
+    message = notification(moto_bucket.name, "k", size=5, eTag=first.etag)
+
+    async def run() -> None:
+        async with s3.AsyncS3Store(moto_bucket.store) as store:
+            [of_event] = store.objects_from(message)
+            await of_event.put(SOURCES[source]())
+            assert (of_event.size, await of_event.read()) == (4, b"mine")
+            version = store.bucket(moto_bucket.name).object("k", first.version_id)
+            await (await version.load()).put(SOURCES[source]())
+            await version.load()
+            assert (version.size, version.etag, version.body) == (5, first.etag, b"first")
+            await version.put(SOURCES[source]())
+            with pytest.raises(RuntimeError, match="not loaded"):
+                _ = version.size
+
+    asyncio.run(run())
 
 
 def test_an_event_with_a_version_reads_that_version(moto_bucket: s3.S3Bucket) -> None:

@@ -121,12 +121,14 @@ class GetItem(NamedTuple):
         version_id: A version of the object; None for the current one.
         is_read: Whether to read the object. If False, no request is sent and the outcome is None.
         tag: Any value of the caller; it is returned with the outcome.
+        if_match: ETag sent as If-Match.
     """
 
     key: str
     version_id: str | None = None
     is_read: bool = True
     tag: Any = None
+    if_match: str | None = None
 
 
 def get_many(
@@ -156,7 +158,8 @@ def get_many(
     def steps_of(one: GetItem) -> Steps[tuple[Head, bytes | None]] | None:
         if not one.is_read:
             return None
-        return operations.get_steps(ObjectAddress(address, one.key, one.version_id), at_most=MAX_CACHED_BODY)
+        where = ObjectAddress(address, one.key, one.version_id)
+        return operations.get_steps(where, one.if_match, at_most=MAX_CACHED_BODY)
 
     outcomes = run_many(address, wanted, steps_of, concurrency=concurrency, max_bytes=max_bytes)
     return _named(outcomes, attrgetter("tag"))

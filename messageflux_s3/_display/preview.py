@@ -45,17 +45,19 @@ _JSON_LINES = {".jsonl", ".ndjson", "application/x-ndjson", "application/jsonl",
 _JSON = {".json", ".geojson", ".ipynb", "application/json", "application/geo+json"}
 
 
-def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
+def preview(address: ObjectAddress, *, lines: int = 20, if_match: str | None = None) -> Rendered:
     """Render the beginning of an object.
 
     Args:
         address: The object, or a version of it.
         lines: How many lines or rows to show.
+        if_match: ETag that the object must have.
 
     Raises:
         TypeError: ``lines`` is not a whole number.
         ValueError: ``lines`` is less than 1.
         S3NoSuchItem: There is no such object.
+        S3ObjectChanged: The object has another ETag than ``if_match``.
 
     Requests:
         1 GET of 64 KiB; for an image 1 more GET, up to 8 MiB; for Parquet the GETs for its first rows
@@ -64,7 +66,7 @@ def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
         raise TypeError(f"lines must be a whole number, not {type(lines).__name__}")
     if lines < 1:
         raise ValueError(f"lines must be at least 1, not {lines}")
-    head, first = _beginning(address)
+    head, first = _beginning(address, if_match)
     size = head.size if head.size is not None else len(first)
     title = address.uri
     about = [render.size_text(size), head.content_type or ""]
@@ -82,7 +84,7 @@ def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
             _, body = operations.get(address, head.etag)
             whole = body or b""
         return render.image(title, media_type, whole, note=_note(about))
-    if first.startswith(b"PAR1") and (shown := _parquet(address, lines, title, about)):
+    if first.startswith(b"PAR1") and (shown := _parquet(address, lines, title, about, if_match)):
         return shown
 
     is_whole = len(first) >= size
@@ -103,13 +105,15 @@ def preview(address: ObjectAddress, *, lines: int = 20) -> Rendered:
     return _of_text(text, is_whole, kinds, lines, title, about)
 
 
-def _beginning(address: ObjectAddress) -> tuple[Head, bytes]:
+def _beginning(address: ObjectAddress, if_match: str | None) -> tuple[Head, bytes]:
     try:
-        head, stream = ranged_reader.get_stream(address, start=0, end=FIRST_BYTES)
+        head, stream = ranged_reader.get_stream(address, start=0, end=FIRST_BYTES, if_match=if_match)
     except S3Error as error:
         if error.status != 416:  # 416: an empty object has no first byte
             raise
-        return operations.head(address), b""
+        found = operations.head(address)
+        ranged_reader.check_etag(address, found.etag, if_match)
+        return found, b""
     with stream:
         return head, stream.read(FIRST_BYTES)
 
@@ -214,7 +218,7 @@ def _separated(text: str, is_whole: bool, delimiter: str, lines: int, title: str
     return _table(names, cells, len(rows) > lines + 1 or not is_whole, title, about)
 
 
-def _parquet(address: ObjectAddress, lines: int, title: str, about: list[str]) -> Rendered | None:
+def _parquet(address: ObjectAddress, lines: int, title: str, about: list[str], if_match: str | None) -> Rendered | None:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -222,7 +226,7 @@ def _parquet(address: ObjectAddress, lines: int, title: str, about: list[str]) -
         note = "a Parquet file; its rows are shown with pyarrow: pip install 'messageflux-s3[arrow]'"
         return render.facts(title, [], note=_note([*about, note]))
     try:
-        with opening.open_object(address, "rb") as file:
+        with opening.open_object(address, "rb", if_match=if_match) as file:
             opened: Any = parquet.ParquetFile(file, pre_buffer=False, buffer_size=FIRST_BYTES)
             total, names = opened.metadata.num_rows, opened.schema_arrow.names[:_MOST_COLUMNS]
             columns = len(opened.schema_arrow.names)

@@ -65,6 +65,7 @@ def copy(
     call: Call | None = None,
     idempotency_token: str = "",
     part_size_bytes: int = PART_BYTES,
+    etag: str | None = None,
     **extra: Any,
 ) -> Head:
     """Copy an object.
@@ -76,6 +77,7 @@ def copy(
         call: Called instead of ``connection.call`` for the request that makes the copy, with the same arguments (for a conditional copy).
         idempotency_token: ID to put into the copy's metadata, by which ``call`` recognises its own write.
         part_size_bytes: The size of a part for objects above 5 GiB.
+        etag: ETag that the source must have.
         extra: Further parameters (:class:`~messageflux_s3._objects.put_parameters.PutParameters`) that replace the source's.
 
     Returns:
@@ -98,7 +100,9 @@ def copy(
         - if the source is a version, the requests of :func:`~messageflux_s3._objects.source_versions.are_copied`; if that returns
           False, 1 GET and an upload instead of the COPY
     """
-    return _Copying(_current(source), target, metadata, call, idempotency_token, part_size_bytes, extra).make()
+    copying = _Copying(_current(source), target, metadata, call, idempotency_token, part_size_bytes, extra)
+    copying.require_etag(etag)
+    return copying.make()
 
 
 def set_metadata(
@@ -176,7 +180,12 @@ class _Copying:
         S3 refuses to copy an object onto itself unless the copy replaces the metadata or changes the storage class or the encryption.
         """
         self._is_described_anew = self._is_rewrite = True
-        self._etag_of_source, self._known = if_match, known
+        self._known = known
+        self.require_etag(if_match)
+
+    def require_etag(self, etag: str | None) -> None:
+        """Copy only if the source has this ETag; None for any."""
+        self._etag_of_source = etag
 
     def make(self) -> Head:
         """Make the copy."""
@@ -707,11 +716,19 @@ def move(source: ObjectAddress, target: ObjectAddress, **changes: Any) -> Head:
 
 
 def begin_move(
-    source: ObjectAddress, target: ObjectAddress, *, metadata: Mapping[str, str] | None = None, **extra: Any
+    source: ObjectAddress,
+    target: ObjectAddress,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    etag: str | None = None,
+    **extra: Any,
 ) -> Move:
     """Make the copy of a move; nothing is deleted yet.
 
     If the names cannot prove that the two addresses differ, the copy gets a random ID in its metadata.
+
+    Raises:
+        S3ObjectChanged: The source has another ETag than ``etag``, or was replaced while it was copied.
 
     Requests:
         the requests of ``copy``; for a version, on a store that is not AWS, also 1 GET
@@ -722,6 +739,7 @@ def begin_move(
     same = same_place(source, target)
     idempotency_token = conditional.new_idempotency_token() if same is None else ""
     copying = _Copying(source, target, metadata, None, idempotency_token, PART_BYTES, extra)
+    copying.require_etag(etag)
     copied = copying.make()
     return Move(
         source,

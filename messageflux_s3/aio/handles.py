@@ -41,6 +41,7 @@ from .._client import buckets
 from .._client.config import S3Config
 from .._display import tables
 from .._formats.decoding import as_json, as_text
+from .._formats.head import Head
 from .._formats.keys import check_key
 from .._http.lane import LaneStatus
 from .._objects import operations
@@ -1512,7 +1513,7 @@ class AsyncS3Object(_Value):
             written = await self.bucket.put_object(
                 self.key, data, metadata, if_absent=if_absent, if_match=if_match, **extra
             )
-            self.reload()._object._head = written._object._head
+            self._object._apply_write((cast(Head, written._object._head), None))
             return self
         steps = self._object._put_steps(cast("Body", data), metadata, if_absent=if_absent, if_match=if_match, **extra)
         await self._engine.perform(steps)
