@@ -298,7 +298,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """Return all objects under a path, from one flat listing.
 
         Requests:
-            1 per 1,000 keys (and 1 HEAD if there are none)
+            1 per 1,000 keys; if there are none also those of ``info``
         """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")

@@ -132,7 +132,7 @@ class PublicAccess:
                 bucket's block takes effect with a delay.
 
         Requests:
-            2 reads, up to 2 writes (on a store that is not AWS each write is read back)
+            2 reads, up to 2 writes (on a store that is not AWS 2 more reads for each write)
         """
         before = self._policy.get()
         block = self._current_block()
@@ -174,7 +174,7 @@ class PublicAccess:
             S3Error: One of the two failed. A statement that was removed is not put back: the bucket would be public again.
 
         Requests:
-            2 reads, up to 2 writes (on a store that is not AWS each write is read back)
+            2 reads, up to 2 writes (on a store that is not AWS 2 more reads for each write)
         """
         before = self._policy.get()
         block = self._current_block()

@@ -172,11 +172,11 @@ class Tags(SubResource[TagSet]):
         return self.get()[name]
 
     def __setitem__(self, name: str, value: str) -> None:
-        """Set a tag: ``tags["a"] = "b"``. Requests: 1 read; 1 write if something changes."""
+        """Set a tag: ``tags["a"] = "b"``. Requests: those of ``update()``."""
         self.update({name: value})
 
     def __delitem__(self, name: str) -> None:
-        """Remove a tag: ``del tags["a"]``. Requests: 1 read, 1 write.
+        """Remove a tag: ``del tags["a"]``. Requests: 1 read, and those of ``put()``.
 
         Raises:
             KeyError: There is no such tag.

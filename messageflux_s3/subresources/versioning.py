@@ -112,11 +112,19 @@ class Versioning(SubResource[VersioningConfiguration]):
         )
 
     def enable(self, *, dry_run: bool = False) -> Change[VersioningConfiguration]:
-        """Keep versions from now on. Requests: 1 read; 1 write if something changes and ``dry_run`` is not set."""
+        """Keep versions from now on.
+
+        Requests:
+            1 read; if something changes and ``dry_run`` is not set 1 write (on a store that is not AWS 2 more reads)
+        """
         return self._make(lambda known: replace(known, status="Enabled"), dry_run=dry_run)
 
     def suspend(self, *, dry_run: bool = False) -> Change[VersioningConfiguration]:
-        """Keep no new versions; existing ones stay. Requests: 1 read; 1 write if something changes and ``dry_run`` is not set."""
+        """Keep no new versions; existing ones stay.
+
+        Requests:
+            1 read; if something changes and ``dry_run`` is not set 1 write (on a store that is not AWS 2 more reads)
+        """
         return self._make(
             lambda known: known if known.status is None else replace(known, status="Suspended"), dry_run=dry_run
         )
