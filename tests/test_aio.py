@@ -570,6 +570,24 @@ def test_bytes_after_the_answer_close_the_connection(scripted_store: Any) -> Non
 
 
 @pytest.mark.lane
+def test_bytes_after_a_response_that_a_busy_loop_has_not_noticed_are_not_the_next_response(scripted_store: Any) -> None:
+    """They arrive while the program's own code keeps the event loop from reading them."""
+    more = RawServer.LATER + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    server, store = scripted_store(lambda head: OK + more if b"/long" in head else OK)
+
+    async def work() -> None:
+        async with store:
+            bucket = store.bucket("bkt")
+            assert (await bucket.get_object("long")).body == b"hi"
+            server.goes_on.set()
+            time.sleep(0.2)  # the loop is busy
+            assert (await bucket.get_object("k")).body == b"hi"
+
+    asyncio.run(work())
+    assert server.connections >= 2
+
+
+@pytest.mark.lane
 def test_a_request_without_response_ends_after_the_read_timeout(scripted_store: Any) -> None:
     """The request is sent again through boto3, whose error is raised."""
     silent = threading.Event()

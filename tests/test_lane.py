@@ -36,7 +36,7 @@ from support.servers import Server, run_rclone
 from support.waiting import wait_until
 
 from messageflux_s3._http import eligibility
-from messageflux_s3._http.connections import _is_readable
+from messageflux_s3._http.connections import is_readable
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
 from messageflux_s3._http.stream import Stream
@@ -391,12 +391,37 @@ def test_bytes_after_the_end_of_a_body_are_not_the_next_response(
     target = memoryview(bytearray(length))
     assert lane.send(LaneRequest("GET", "bkt", "long"), target=target) is not None
     [idle] = lane.pool._idle
-    wait_until(lambda: idle.sock.pending() > 0 if secure else _is_readable(idle.sock))
+    wait_until(lambda: idle.sock.pending() > 0 if secure else is_readable(idle.sock))
     if streamed:
         assert bodies_of(lane, [LaneRequest("GET", "bkt", "a")]) == [b"hi"]
     else:
         answer = lane.send(LaneRequest("GET", "bkt", "a"))
         assert answer is not None and answer.body == b"hi"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_bytes_after_a_response_of_a_stream_are_not_its_next_response(
+    scripted: Any, tmp_path: Path, secure: bool
+) -> None:
+    """They arrive while the caller holds the first response, and look like a response."""
+    settings = dict[str, Any]()
+    if secure:
+        cert, key = certificate(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(cert, key)
+        settings = {"tls": context, "verify": str(cert)}
+    long = OK + RawServer.LATER + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    server, _, lane = scripted(lambda head, body: long if b"/long" in head else OK, **settings)
+    stream = lane.open_stream(concurrency=1, body_limit=1000)
+    for key in ("long", "a"):
+        entry = stream.submit(LaneRequest("GET", "bkt", key))
+        stream.advance(entry)
+        assert entry.response is not None and entry.response.body == b"hi"
+        [idle] = stream._idle
+        server.goes_on.set()
+        if key == "long":
+            wait_until(lambda sock=idle.connection.sock: is_readable(sock))
+    stream.close()
 
 
 def test_post_on_a_connection_closed_while_idle_is_left_to_boto3(scripted: Any) -> None:
@@ -633,7 +658,7 @@ def test_session_tickets_do_not_make_an_idle_tls_connection_look_closed(scripted
     lane.connect_ahead("bkt")
     [idle] = lane.pool._idle
     assert idle.sock.version() == "TLSv1.3"
-    wait_until(lambda: _is_readable(idle.sock))  # the tickets
+    wait_until(lambda: is_readable(idle.sock))  # the tickets
     assert not idle.was_closed_by_server()
     assert idle.sock.gettimeout() == lane.pool.read_timeout
     body = bytes(200_000)

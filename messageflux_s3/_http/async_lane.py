@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from .connections import IDLE_SECONDS, Address
+from .connections import IDLE_SECONDS, Address, is_readable
 from .eligibility import Endpoint
 from .http1 import BODY_LIMIT, LaneRequest, LaneResponse, NotForLane, Reader, may_repeat
 from .lane import Lane
@@ -68,9 +67,6 @@ class AsyncLane:
         self, request: LaneRequest, endpoint: Endpoint, data: bytes, body_limit: int
     ) -> LaneResponse | None:
         idle = self._take(endpoint.address)
-        if idle is not None and request.watch is not None and idle.was_closed_by_server():
-            idle.close()
-            idle = None
         for connection in (idle, None) if idle is not None else (None,):
             try:
                 if connection is None:
@@ -110,7 +106,10 @@ class AsyncLane:
                 del self._idle[at]
                 connection.close()
             elif connection.address == address:
-                return self._idle.pop(at)
+                del self._idle[at]
+                if not connection.is_readable():
+                    return connection
+                connection.close()
         return None
 
     async def _open(self, address: Address) -> AsyncConnection:
@@ -166,25 +165,14 @@ class AsyncConnection(asyncio.Protocol):
         self._response_complete: asyncio.Future[None] | None = None
         self._has_received = False
 
-    def was_closed_by_server(self) -> bool:
-        """Return whether the server has closed the idle connection, also if the event loop has been too busy to notice.
+    def is_readable(self) -> bool:
+        """Return whether bytes, or the end of the connection, have arrived that the event loop has been too busy to notice.
 
-        Over TLS only what the event loop has noticed: the bytes that wait may be anything.
+        If the connection is idle, no response is expected on it: bytes that look like one would be taken for that to the next request.
         """
         if self._transport is None or self.is_closed:
             return True
-        if self.address[0]:
-            return False
-        try:
-            with socket.fromfd(
-                self._transport.get_extra_info("socket").fileno(), socket.AF_INET, socket.SOCK_STREAM
-            ) as copy:
-                copy.setblocking(False)
-                return not copy.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return is_readable(self._transport.get_extra_info("socket"))
 
     async def exchange(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float | None) -> Reader:
         """Send a request and wait until its response is complete.

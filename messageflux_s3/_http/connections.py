@@ -84,9 +84,9 @@ class LaneConnection:
         if sock is None:
             return False
         if isinstance(sock, ssl.SSLSocket):
-            return sock.pending() > 0 or (_is_readable(sock) and self.was_closed_by_server())
+            return sock.pending() > 0 or (is_readable(sock) and self.was_closed_by_server())
         try:
-            return _is_readable(sock) and bool(sock.recv(1, socket.MSG_PEEK))
+            return is_readable(sock) and bool(sock.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
 
@@ -215,7 +215,7 @@ class ConnectionPool:
         _close_all(self._idle)
 
 
-def _is_readable(sock: socket.socket) -> bool:
+def is_readable(sock: socket.socket) -> bool:
     """Return whether bytes, or the end of the connection, have arrived."""
     if not hasattr(select, "poll"):  # pragma: no cover - Windows only
         return bool(select.select([sock], [], [], 0)[0])

@@ -253,7 +253,10 @@ class Stream:
         """
         for at in range(len(self._idle) - 1, -1, -1):
             if self._idle[at].connection.address == address:
-                return self._idle.pop(at)
+                own = self._idle.pop(at)
+                if not own.connection.has_unasked_bytes():  # they may have arrived since the selector was asked
+                    return own
+                self._discard(own)
         connection = self._pool.take(address)
         if connection is not None and is_observed and connection.was_closed_by_server():
             connection.close()

@@ -291,14 +291,20 @@ def run_scripted_server() -> Iterator[ScriptedServer]:
 
 
 class RawServer:
-    """Answers each request with the bytes that a script returns, and closes the connection if they end in CLOSE, or for None."""
+    """Answers each request with the bytes that a script returns, and closes the connection if they end in CLOSE, or for None.
+
+    Attributes:
+        goes_on: Set by the test to have the bytes after LATER sent.
+    """
 
     CLOSE = b"\0close"
+    LATER = b"\0later"
 
     def __init__(self, script: Script, family: int = socket.AF_INET, tls: Any = None) -> None:
         self.script = script
         self.requests: list[bytes] = []
         self.connections = 0
+        self.goes_on = threading.Event()
         self._tls = tls
         local = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         self._listener = socket.create_server((local, 0), family=socket.AddressFamily(family), backlog=256)
@@ -332,7 +338,11 @@ class RawServer:
                     answer = self.script(head, body)
                     if answer is None:
                         return
-                    connection.sendall(answer.removesuffix(self.CLOSE))
+                    now, _, later = answer.removesuffix(self.CLOSE).partition(self.LATER)
+                    connection.sendall(now)
+                    if later:
+                        self.goes_on.wait(60)
+                        connection.sendall(later)
                     if answer.endswith(self.CLOSE):
                         return
         except OSError:
