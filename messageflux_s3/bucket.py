@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from ._bulk import batch
 from ._bulk.batch import BatchResult
 from ._bulk.progress import Progress, reporting, watched
-from ._bulk.versions import abort_uploads, check_deletable, clear_versions
+from ._bulk.versions import abort_uploads, check_deletable, clear_versions, delete_bucket
 from ._client import buckets
 from ._client.addresses import BucketAddress, normalized_endpoint
 from ._client.connection import Connection
@@ -466,11 +466,12 @@ class S3Bucket:
             S3BucketNotEmpty: The bucket is not empty, and ``force`` is not set.
 
         Requests:
-            1; with ``force`` also those of ``clear_objects(versions=True)``
+            1; on a store that is not AWS 2 or 3 more, to check that it is empty; with ``force`` also those of
+            ``clear_objects(versions=True)``
         """
         if force:
             self.clear_objects(versions=True)
-        buckets.delete(self._address)
+        delete_bucket(self._address)
 
     def clear_objects(self, *, versions: bool = False, progress: Progress = None) -> None:
         """Delete all objects, but not the bucket.

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast, overload
 
-from ._client import buckets, client_options
+from ._bulk.versions import delete_bucket
+from ._client import client_options
 from ._client.config import is_picklable
 from ._client.context_threads import ContextThreadPool
 from ._files import copying, download, file_target, opening, partial_file, sync
@@ -1122,10 +1123,14 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             self.store.create_bucket(bucket_name, exist_ok=exist_ok)
 
     def rmdir(self, path: str) -> None:
-        """Delete an empty bucket; does nothing for a folder, which exists only while it has objects. Requests: none, or 1 DELETE."""
+        """Delete an empty bucket. Does nothing for a folder, which exists only while it has objects.
+
+        Requests:
+            none, or those of ``S3Bucket.delete_bucket()``
+        """
         bucket_name, key = self._split(path)
         if bucket_name and not key:
-            buckets.delete(self.store.bucket(bucket_name)._address)
+            delete_bucket(self.store.bucket(bucket_name)._address)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: listings are not cached. Requests: none."""

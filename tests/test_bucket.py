@@ -276,7 +276,11 @@ class RecordedResource:
 def test_buckets_are_created_listed_and_deleted_through_the_given_resource(scripted_server: ScriptedServer) -> None:
     """Buckets through the resource's actions; objects through its client."""
     answers: dict[str, Answer] = {"HEAD": refusal(404, ""), "GET": document("ListAllMyBucketsResult")}
-    scripted_server.answer = lambda asked: answers.get(asked.method, (200, {}, b""))
+    scripted_server.answer = lambda asked: (
+        document("ListBucketResult")
+        if asked.method == "GET" and asked.target.startswith("/abc")
+        else answers.get(asked.method, (200, {}, b""))
+    )
     resource = boto3.resource(
         "s3",
         endpoint_url=scripted_server.endpoint_url,

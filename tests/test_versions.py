@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -17,6 +18,7 @@ from support.stateful_server import StatefulStore
 import messageflux_s3 as s3
 from messageflux_s3._bulk import versions
 from messageflux_s3._client.capabilities import Condition
+from messageflux_s3.fs import MessagefluxS3FileSystem
 
 
 @pytest.fixture
@@ -349,6 +351,52 @@ def test_delete_bucket_with_force_deletes_versions_markers_and_uploads(moto: Ser
     versioned.put_object("k", "again")
     versioned.delete_bucket(force=True)
     assert not versioned.exists()
+
+
+def _listed(kind: str, query: Mapping[str, str], *, is_versioned: bool) -> Answer:
+    """Answer as a store of one entry: an object, a former version, a delete marker, or none."""
+    if "versioning" in query:
+        return document("VersioningConfiguration", "<Status>Enabled</Status>" if is_versioned else "")
+    entry = "<Key>k</Key><LastModified>2026-01-01T00:00:00Z</LastModified>"
+    if "versions" in query:
+        name = {"version": "Version", "delete marker": "DeleteMarker"}.get(kind)
+        inside = f"<{name}>{entry}<VersionId>1</VersionId></{name}>" if name else ""
+        return document("ListVersionsResult", inside)
+    return document("ListBucketResult", f"<Contents>{entry}<Size>1</Size></Contents>" if kind == "object" else "")
+
+
+@pytest.mark.parametrize("kind", ["object", "version", "delete marker", "nothing"])
+def test_a_bucket_that_is_not_empty_is_kept_where_the_store_would_delete_it_with_its_contents(
+    scripted_server: ScriptedServer, kind: str
+) -> None:
+    """SeaweedFS does, by default. Its answer to DeleteBucket is 204, whatever the bucket holds."""
+    is_versioned = kind in ("version", "delete marker")
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "DELETE":
+            return 204, {}, b""
+        return _listed(kind, asked.query, is_versioned=is_versioned)
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket(lane=False)
+    fs = MessagefluxS3FileSystem(bucket.store)
+    for delete in (bucket.delete_bucket, lambda: fs.rmdir("bkt")):
+        if kind == "nothing":
+            delete()
+        else:
+            with pytest.raises(s3.S3BucketNotEmpty, match=r"holds 'k'\. Nothing was sent"):
+                delete()
+    assert scripted_server.whats.count("DELETE ") == (2 if kind == "nothing" else 0)
+
+
+def test_a_bucket_that_cannot_be_listed_is_not_deleted(scripted_server: ScriptedServer) -> None:
+    """Another document than a listing does not show that the bucket is empty; nor does an error."""
+    bucket = scripted_server.bucket(lane=False)
+    for answered in (document("Welcome"), refusal(403, "AccessDenied")):
+        scripted_server.answer = lambda asked, answered=answered: answered  # type: ignore[misc]
+        with pytest.raises(s3.S3Error):
+            bucket.delete_bucket()
+    assert not [asked for asked in scripted_server.asked if asked.method == "DELETE"]
 
 
 @pytest.mark.parametrize("kind", ["versions", "uploads"])

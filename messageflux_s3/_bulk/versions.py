@@ -1,4 +1,4 @@
-"""List and remove versions, delete markers and incomplete multipart uploads."""
+"""List and remove versions, delete markers, incomplete multipart uploads, and empty buckets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
+from .._client import buckets
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
-from ..errors import S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
-from . import batch, common_prefixes
+from ..errors import S3BucketNotEmpty, S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
+from . import batch, common_prefixes, listing
 
 T = TypeVar("T")
 
@@ -167,6 +168,41 @@ def clear_versions(bucket: BucketAddress) -> None:
 
     if keeps_versions(bucket):
         _remove_all(bucket, found, lambda entries: batch.delete_all(bucket, entries))
+
+
+def delete_bucket(bucket: BucketAddress) -> None:
+    """Delete an empty bucket.
+
+    Never send DeleteBucket to a store that is not AWS before a listing has shown that the bucket is empty: SeaweedFS by default, and
+    gateways that delete a folder, delete it with everything in it.
+
+    Raises:
+        S3BucketNotEmpty: The bucket holds objects or versions.
+
+    Requests:
+        1; on a store that is not AWS also 1 listing, 1 GET of the versioning, and 1 listing of a bucket with versions
+    """
+    if not bucket.connection.is_aws and (key := _first_key(bucket)) is not None:
+        raise S3BucketNotEmpty(
+            f"DeleteBucket on s3://{bucket.name}/: the bucket is not empty: it holds {key!r}. Nothing was sent. delete_bucket(force=True) "
+            "deletes its contents first.",
+            operation="DeleteBucket",
+            bucket=bucket.name,
+            code="BucketNotEmpty",
+        )
+    buckets.delete(bucket)
+
+
+def _first_key(bucket: BucketAddress) -> str | None:
+    """Return the key of an object or a version in a bucket; None if it is empty."""
+    for page in listing.pages(bucket, limit=1, extra={"MaxKeys": 1}):
+        for listed in page.objects:
+            return listed[0]
+    if keeps_versions(bucket):
+        for found in pages(bucket, extra={"MaxKeys": 1}):
+            for entry in (*found.objects, *found.delete_markers):
+                return entry.key
+    return None
 
 
 def _remove_all(
