@@ -186,6 +186,25 @@ def test_the_former_rules_are_restored_on_a_store_that_drops_size_filters(strang
     assert bucket.lifecycle.get() == before
 
 
+@pytest.mark.parametrize("name", ["policy", "cors", "encryption", "lifecycle", "publicAccessBlock", "tagging"])
+def test_a_write_that_a_gateway_took_for_another_request_is_not_undone_by_a_deletion(
+    strange: DocumentStore, name: str
+) -> None:
+    """s3proxy knew GET ?policy, and took PUT ?policy for the creation of the bucket, DELETE ?policy for its deletion."""
+    writes: dict[str, Callable[[s3.S3Bucket], object]] = {
+        "policy": lambda bucket: bucket.policy.ensure({"Sid": "a", "Effect": "Deny"}),
+        "cors": lambda bucket: bucket.cors.ensure(s3.CorsRule("a", origins=("*",))),
+        "encryption": lambda bucket: bucket.encryption.ensure("AES256"),
+        "lifecycle": lambda bucket: bucket.lifecycle.expire(days=3, prefix="tmp/"),
+        "publicAccessBlock": lambda bucket: bucket.public_access.block(),
+        "tagging": lambda bucket: bucket.tags.update({"a": "1"}),
+    }
+    strange.answers = lambda method, query: (200, {}, b"") if method == "PUT" else None
+    with pytest.raises(s3.S3Unsupported, match="is in effect"):
+        writes[name](strange.bucket())
+    assert [method for method, _, _ in strange.writes] == ["PUT"]
+
+
 def test_a_restored_configuration_has_the_root_element_of_a_put(strange: DocumentStore) -> None:
     """Some stores name the root of an answer after the operation, and accept only the document's own name."""
     strange.documents["notification"] = b"<GetBucketNotificationResponse></GetBucketNotificationResponse>"

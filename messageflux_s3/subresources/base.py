@@ -407,7 +407,9 @@ class SubResource(ABC, Generic[V]):
             unread: BaseException | None = None
             try:
                 if not self._connection.is_aws:
-                    if self._same(self._stored(), before) and (is_sent or not was_accepted):
+                    stored = self._stored()
+                    # None: MUST NOT send DELETE ?name. A gateway that took PUT ?name for the creation of the bucket would delete it.
+                    if self._same(stored, before) and (is_sent or not was_accepted or stored is None):
                         return f"the former {self.name} configuration {'was restored' if is_sent else 'is in effect'}"
                     is_sent = False
             except BaseException as error:
