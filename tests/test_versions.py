@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -380,7 +380,8 @@ def test_a_bucket_that_is_not_empty_is_kept_where_the_store_would_delete_it_with
     scripted_server.answer = answer
     bucket = scripted_server.bucket(lane=False)
     fs = MessagefluxS3FileSystem(bucket.store)
-    for delete in (bucket.delete_bucket, lambda: fs.rmdir("bkt")):
+    deletions: list[Callable[[], None]] = [bucket.delete_bucket, lambda: fs.rmdir("bkt")]
+    for delete in deletions:
         if kind == "nothing":
             delete()
         else:

@@ -223,39 +223,54 @@ def _sent(
             may_split = len(first_pages) < _PAGES_BEFORE_SPLITTING
         elif first_pages:
             first_pages.clear()
-        if is_split and page.token and page.is_truncated:
+        is_split = is_split and page.token is not None and page.is_truncated
+        try:
+            # Before the page is yielded: it may be the former one again.
+            following = _following(page, parameters, position)
+            if not is_split:
+                yield wanted
+        except BaseException:
+            if ahead is not None:
+                ahead.close()
+            raise
+        if is_split:
             latest = yield from _split(bucket, parameters, first_pages, page_wait, stop_before)
             if latest is None:
                 return
-            page = latest
-        else:
-            try:
-                yield wanted
-            except BaseException:
-                if ahead is not None:
-                    ahead.close()
-                raise
-        objects = page.objects
-        if not page.is_truncated:
+            following = _following(latest, parameters, position)
+        if not following:
             return
-        if page.token and page.token == parameters.get("ContinuationToken"):
-            raise S3ServerError(
-                f"s3://{bucket_name}/: the listing never ends: the store repeats its continuation token",
-                operation="ListObjectsV2",
-                bucket=bucket_name,
-            )
-        if page.token:
-            parameters["ContinuationToken"] = page.token
-        else:  # some stores truncate without a token, as version 1 of the API did
-            last = max([entry[0] for entry in objects[-1:]] + page.prefixes[-1:], default="")
-            if last <= parameters.get(position, ""):
-                raise S3ServerError(
-                    f"s3://{bucket_name}/: the listing is truncated, but has no continuation token and no further key",
-                    operation="ListObjectsV2",
-                    bucket=bucket_name,
-                )
-            parameters.pop("ContinuationToken", None)
-            parameters[position] = last
+        parameters.pop("ContinuationToken", None)
+        parameters.update(following)
+
+
+def _following(page: Page, parameters: Mapping[str, Any], position: str) -> dict[str, str]:
+    """Return the parameter with which the next page is requested; empty for the last page.
+
+    Args:
+        page: The page.
+        parameters: The parameters with which it was requested.
+        position: The name of the parameter for a key after which the listing starts.
+
+    Raises:
+        S3ServerError: The page is truncated, and does not say where the listing goes on, or says it goes on where this page began. A store
+            that ignores the position sends the same page again.
+    """
+    if not page.is_truncated:
+        return {}
+    if page.token and page.token != parameters.get("ContinuationToken"):
+        return {"ContinuationToken": page.token}
+    last = max([entry[0] for entry in page.objects[-1:]] + page.prefixes[-1:], default="")
+    if not page.token and last > parameters.get(position, ""):
+        return {position: last}  # some stores truncate without a token, as version 1 of the API did
+    why = (
+        "never ends: the store repeats its continuation token"
+        if page.token
+        else "is truncated, but has no continuation token and no further key"
+    )
+    raise S3ServerError(
+        f"s3://{parameters['Bucket']}/: the listing {why}", operation="ListObjectsV2", bucket=parameters["Bucket"]
+    )
 
 
 def _split(
