@@ -735,12 +735,18 @@ class ObjectQuery:
 
     def _listed(self) -> Iterator[Any]:
         """Iterate over the entries of the listing, without making handles unless a predicate needs them."""
-        if self._criteria.predicates:
-            return (_entry_of(obj) for obj in self.objects())
-        test = self._test()
+        test, predicates = self._test(), self._criteria.predicates
         pages = self._pages()
         listed: Iterator[Any] = (entry for page in pages for entry in page.objects)
         found = listed if test is None else filter(test, listed)
+        if predicates:
+            make: Callable[[S3Bucket, Any], S3Object] = _versioned if self._criteria.versions else _current
+            pairs = ((entry, make(self._bucket, entry)) for entry in found)
+            found = (
+                _entry_of(entry, obj)
+                for entry, obj in pairs
+                if all(_is_true(predicate, obj) for predicate in predicates)
+            )
         return islice(found, self._criteria.limit) if self._criteria.limit is not None else found
 
     def _below(self, prefix: str) -> ObjectQuery:
@@ -928,12 +934,12 @@ def _is_true(predicate: Predicate, obj: S3Object) -> bool:
     return bool(found)
 
 
-def _entry_of(obj: S3Object) -> Any:
+def _entry_of(entry: Any, obj: S3Object) -> Any:
     """Return the listing entry of an object; rebuild the entry if a predicate has loaded the object."""
-    if obj._listed is not None and obj._version_id is None:
-        return obj._listed
-    plain = (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class)
-    return Listed(*plain) if obj._version_id is None else versions.ListedVersion(*plain, obj._version_id, False)
+    if obj._listed is not None:
+        return entry
+    # A handle does not say which version is the latest, so that is taken from the listing.
+    return (obj.key, obj.last_modified, obj.etag, obj.size, obj.storage_class, *entry[5:])
 
 
 def _moment(entry: Listed) -> datetime:

@@ -87,6 +87,19 @@ def test_versions_have_their_ids(moto_bucket: S3Bucket) -> None:
     assert moto_bucket.find(versions=True).to_arrow()["version_id"].to_pylist() == frame["version_id"].tolist()
 
 
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["listed", "loaded"])
+def test_a_filter_keeps_which_version_is_the_latest(moto_bucket: S3Bucket, is_loaded: bool) -> None:
+    """A program that deletes all versions but the latest ones of such a table would delete these too."""
+    moto_bucket.versioning.enable()
+    for text in ("one", "x", "three"):
+        moto_bucket.put_object("k", text)
+    query = moto_bucket.find(versions=True).filter(lambda obj: (len(obj.body) if is_loaded else obj.size) > 1)
+    frame, rows = query.to_pandas(), query.to_arrow().to_pylist()
+    assert [(row["size"], row["is_latest"]) for row in rows] == [(5, True), (3, False)]
+    assert frame["is_latest"].tolist() == [True, False]
+    assert query.limit(1).to_pandas()["is_latest"].tolist() == [True]
+
+
 def test_tables_have_the_attributes_of_listed_objects(bucket: S3Bucket) -> None:
     """The tables of a bucket have the attributes of its objects."""
     bucket.put_objects((f"{n:03d}", "x" * n) for n in range(5))
