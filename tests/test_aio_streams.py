@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 from support.async_runs import run
-from support.scripted_server import ScriptedServer
+from support.scripted_server import Answer, Asked, ScriptedServer
 from support.servers import Server
 from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
-from messageflux_s3 import AsyncS3Bucket, S3Bucket
+from messageflux_s3 import AsyncS3Bucket, AsyncS3Object, S3Bucket
 from messageflux_s3.aio import engine
 from messageflux_s3.aio.engine import is_async_source
 
@@ -933,12 +933,18 @@ WRITES_ON_A_THREAD: dict[str, Callable[[AsyncS3Bucket], Awaitable[Any]]] = {
     "put": lambda bucket: bucket["k"].put(b"o" * 2 * MIB),
     "delete": lambda bucket: bucket["k"].delete(),
     "delete_object": lambda bucket: bucket.delete_object("k"),
+    "path.write_bytes": lambda bucket: bucket.path("k").write_bytes(b"old"),
+    "path.write_text": lambda bucket: bucket.path("k").write_text("old"),
+    "path.unlink": lambda bucket: bucket.path("k").unlink(),
 }
 MD5_OF_EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 async def cancel_and_write_again(
-    bucket: AsyncS3Bucket, task: asyncio.Future[Any], is_asked: threading.Event, may_answer: threading.Event
+    write: Callable[[], Awaitable[Any]],
+    task: asyncio.Future[Any],
+    is_asked: threading.Event,
+    may_answer: threading.Event,
 ) -> None:
     """Cancel a write whose request the store has received, and write anew when the task has ended."""
     await asyncio.to_thread(is_asked.wait, 20)
@@ -947,7 +953,7 @@ async def cancel_and_write_again(
         may_answer.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await bucket.put_object("k", b"new")
+    await write()
     may_answer.set()
 
 
@@ -971,10 +977,49 @@ def test_a_cancelled_write_on_a_thread_takes_effect_before_the_next(
         async with s3.AsyncS3Store(scripted_server.connect()) as store:  # no request yet: the lane is shut
             bucket = store.bucket("bkt")
             task = asyncio.ensure_future(write(bucket))
-            await cancel_and_write_again(bucket, task, is_asked, may_answer)
+            await cancel_and_write_again(lambda: bucket.put_object("k", b"new"), task, is_asked, may_answer)
 
     asyncio.run(main())
     assert is_asked.is_set() and memory.body("k") == b"new"
+
+
+CHANGES_OF_TAGS: dict[str, Callable[[AsyncS3Object], Awaitable[Any]]] = {
+    "put": lambda obj: obj.tags.put({"state": "old"}),
+    "update": lambda obj: obj.tags.update({"state": "old"}),
+    "apply": lambda obj: applied(obj.tags.update({"state": "old"}, dry_run=True)),
+}
+
+
+async def applied(planned: Awaitable[Any]) -> None:
+    await (await planned).apply()
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_TAGS.values(), ids=CHANGES_OF_TAGS)
+def test_a_cancelled_change_of_a_sub_resource_takes_effect_before_the_next(
+    scripted_server: ScriptedServer, change: Callable[[AsyncS3Object], Awaitable[Any]]
+) -> None:
+    """As any other write on a thread."""
+    documents, is_asked, may_answer = [b"<Tagging><TagSet/></Tagging>"], threading.Event(), threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            if b"old" in asked.body:
+                is_asked.set()
+                may_answer.wait(20)
+            documents.append(asked.body)
+            return 200, {}, b""
+        return 200, {}, documents[-1]
+
+    scripted_server.answer = answer
+
+    async def main() -> None:
+        async with s3.AsyncS3Store(scripted_server.connect()) as store:
+            obj = store.bucket("bkt")["k"]
+            task = asyncio.ensure_future(change(obj))
+            await cancel_and_write_again(lambda: obj.tags.put({"state": "new"}), task, is_asked, may_answer)
+
+    asyncio.run(main())
+    assert is_asked.is_set() and b"new" in documents[-1]
 
 
 @pytest.mark.lane
@@ -998,7 +1043,7 @@ def test_a_cancelled_write_in_the_event_loop_takes_effect_before_the_next(
             bucket = store.bucket("bkt")
             assert await bucket.object("k").exists()  # opens the lane
             task = asyncio.ensure_future(bucket.put_object("k", b"old") if way == "put" else bucket.delete_object("k"))
-            await cancel_and_write_again(bucket, task, is_asked, may_answer)
+            await cancel_and_write_again(lambda: bucket.put_object("k", b"new"), task, is_asked, may_answer)
 
     asyncio.run(main())
     assert is_asked.is_set() and memory.body("k") == b"new"

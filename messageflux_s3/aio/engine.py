@@ -83,11 +83,15 @@ class Engine:
     async def perform(self, steps: Steps[Result]) -> Result:
         """Run an operation of the synchronous classes: requests in the event loop, blocking calls on a thread."""
         await self.exchange.start()
-        send = partial(self.exchange.send, run=self.run, run_write=self._run_write)
+        send = partial(self.exchange.send, run=self.run, run_write=self.run_write)
         return await run_awaited(steps, send, self._perform_effect)
 
-    async def _run_write(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return await Portal(self).run(partial(function, *arguments), alone=False)
+    async def run_write(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Call a function that writes on a pool thread. If the task is cancelled, it waits up to 5 s for the function.
+
+        So a cancelled write does not take effect after a later one.
+        """
+        return await Portal(self).run(partial(function, *arguments, **named), alone=False)
 
     async def _perform_effect(self, effect: Blocking | Callback | Sleep) -> Any:
         if isinstance(effect, Sleep):

@@ -102,7 +102,7 @@ from .subresources import (
     AsyncTags,
     AsyncVersioning,
 )
-from .twins import twin_of
+from .twins import twin_of, twin_of_write
 
 Result = TypeVar("Result")
 
@@ -310,7 +310,7 @@ class AsyncS3Store(_Value):
         region: str | None = None,
     ) -> AsyncS3Bucket:
         """Create a bucket. Requests: as ``S3Store.create_bucket``."""
-        made = await self._engine.run(
+        made = await self._engine.run_write(
             self._store.create_bucket, name, lifetime_in_days, allow_public_access, exist_ok, region
         )
         return AsyncS3Bucket(made, self._engine)
@@ -448,7 +448,7 @@ class AsyncS3Bucket(_Value):
         """Return whether the bucket exists. Requests: 1 HEAD."""
         return await self._engine.run(self._bucket.exists)
 
-    delete_bucket = twin_of(S3Bucket.delete_bucket)
+    delete_bucket = twin_of_write(S3Bucket.delete_bucket)
     """Delete the bucket. Requests: 1; with ``force`` also those of ``clear_objects(versions=True)``."""
 
     clear_objects = twin_of(S3Bucket.clear_objects)
@@ -913,7 +913,7 @@ class AsyncS3Bucket(_Value):
         )
         return AsyncS3Object(acquired, self._engine)
 
-    release_lock = twin_of(S3Bucket.release_lock)
+    release_lock = twin_of_write(S3Bucket.release_lock)
     """Release a lease, or delete any other lock file; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
 
     check_lock = twin_of(S3Bucket.check_lock)
@@ -972,10 +972,10 @@ class AsyncS3Bucket(_Value):
     usage = twin_of(S3Bucket.usage)
     """Count the objects and bytes under a prefix. Requests: 1 per 1,000 keys."""
 
-    set_lifetime_in_days = twin_of(S3Bucket.set_lifetime_in_days)
+    set_lifetime_in_days = twin_of_write(S3Bucket.set_lifetime_in_days)
     """messageflux's name for ``lifecycle.set_lifetime``. Requests: as that method."""
 
-    allow_public_access = twin_of(S3Bucket.allow_public_access)
+    allow_public_access = twin_of_write(S3Bucket.allow_public_access)
     """messageflux's name for ``public_access.allow()``. Requests: as that method."""
 
     def __repr__(self) -> str:
@@ -1555,7 +1555,7 @@ class AsyncS3Object(_Value):
         **extra: Unpack[PutParameters],
     ) -> AsyncS3Object:
         """Replace the user metadata, and other attributes if given; the rest is kept. Requests: as ``S3Object.set_metadata``."""
-        await self._engine.run(self._object.set_metadata, metadata, if_match=if_match, **extra)
+        await self._engine.run_write(self._object.set_metadata, metadata, if_match=if_match, **extra)
         return self
 
     async def copy_to(
@@ -1702,10 +1702,10 @@ class AsyncS3Object(_Value):
         """Make this version the current one, by a copy on the server. Requests: 1 HEAD, 1 COPY (more above 5 GiB)."""
         return AsyncS3Object(await self._engine.run(self._object.make_current), self._engine)
 
-    restore = twin_of(S3Object.restore)
+    restore = twin_of_write(S3Object.restore)
     """Ask the store to restore this archived object. Requests: as ``S3Object.restore``."""
 
-    undelete = twin_of(S3Object.undelete)
+    undelete = twin_of_write(S3Object.undelete)
     """Remove the delete markers that hide the object. Requests: 1, and 2 for each of the topmost delete markers."""
 
     def __repr__(self) -> str:
@@ -1826,13 +1826,13 @@ class AsyncS3Path(_Value):
     read_text = twin_of(S3Path.read_text)
     """Return the content as text. Requests: 1 GET."""
 
-    write_bytes = twin_of(S3Path.write_bytes)
+    write_bytes = twin_of_write(S3Path.write_bytes)
     """Write the object, and return the number of bytes. Requests: 1 PUT."""
 
-    write_text = twin_of(S3Path.write_text)
+    write_text = twin_of_write(S3Path.write_text)
     """Write the object as text, and return the number of characters. Requests: 1 PUT."""
 
-    unlink = twin_of(S3Path.unlink)
+    unlink = twin_of_write(S3Path.unlink)
     """Delete the object. Requests: as ``S3Path.unlink``."""
 
     def iterdir(self) -> AsyncIterator[AsyncS3Path]:

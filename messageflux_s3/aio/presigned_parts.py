@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._objects.presigned_parts import PresignedParts
 from .engine import Engine
-from .twins import twin_of
+from .twins import twin_of_write
 
 
 class AsyncPresignedParts:
@@ -28,10 +28,10 @@ class AsyncPresignedParts:
         """The URLs, in the order of the parts. Requests: none."""
         return self._parts.urls
 
-    complete = twin_of(PresignedParts.complete)
+    complete = twin_of_write(PresignedParts.complete)
     """Make the object from its parts. Requests: as ``PresignedParts.complete``."""
 
-    abort = twin_of(PresignedParts.abort)
+    abort = twin_of_write(PresignedParts.abort)
     """Delete the parts and end the upload. Requests: 1 DELETE."""
 
     def __repr__(self) -> str:

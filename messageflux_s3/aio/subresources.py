@@ -21,7 +21,7 @@ from ..subresources.versioning import Versioning
 if TYPE_CHECKING:
     pass
 from .engine import Engine
-from .twins import twin_of, twin_of_change
+from .twins import twin_of, twin_of_change, twin_of_write
 
 Twin_co = TypeVar("Twin_co", covariant=True)
 
@@ -45,8 +45,8 @@ class AsyncLifecycle(_AsyncPart[Lifecycle]):
     """``bucket.lifecycle``: the methods of :class:`~messageflux_s3.subresources.lifecycle.Lifecycle`, each awaited."""
 
     get = twin_of(Lifecycle.get)
-    put = twin_of(Lifecycle.put)
-    delete = twin_of(Lifecycle.delete)
+    put = twin_of_write(Lifecycle.put)
+    delete = twin_of_write(Lifecycle.delete)
     change = twin_of_change(Lifecycle.change)
     ensure = twin_of_change(Lifecycle.ensure)
     expire = twin_of_change(Lifecycle.expire)
@@ -60,8 +60,8 @@ class AsyncLifecycle(_AsyncPart[Lifecycle]):
 class AsyncPublicAccess(_AsyncPart[PublicAccess]):
     """``bucket.public_access``: the methods of :class:`~messageflux_s3.subresources.public_access.PublicAccess`, each awaited."""
 
-    allow = twin_of(PublicAccess.allow)
-    block = twin_of(PublicAccess.block)
+    allow = twin_of_write(PublicAccess.allow)
+    block = twin_of_write(PublicAccess.block)
     status = twin_of(PublicAccess.status)
 
 
@@ -69,8 +69,8 @@ class AsyncPolicy(_AsyncPart[Policy]):
     """``bucket.policy``: the methods of :class:`~messageflux_s3.subresources.policy.Policy`, each awaited."""
 
     get = twin_of(Policy.get)
-    put = twin_of(Policy.put)
-    delete = twin_of(Policy.delete)
+    put = twin_of_write(Policy.put)
+    delete = twin_of_write(Policy.delete)
     change = twin_of_change(Policy.change)
     ensure = twin_of_change(Policy.ensure)
     remove = twin_of_change(Policy.remove)
@@ -80,8 +80,8 @@ class AsyncVersioning(_AsyncPart[Versioning]):
     """``bucket.versioning``: the methods of :class:`~messageflux_s3.subresources.versioning.Versioning`, each awaited."""
 
     get = twin_of(Versioning.get)
-    put = twin_of(Versioning.put)
-    delete = twin_of(Versioning.delete)
+    put = twin_of_write(Versioning.put)
+    delete = twin_of_write(Versioning.delete)
     change = twin_of_change(Versioning.change)
     enable = twin_of_change(Versioning.enable)
     suspend = twin_of_change(Versioning.suspend)
@@ -96,8 +96,8 @@ class AsyncTags(_AsyncPart[Tags]):
     """
 
     get = twin_of(Tags.get)
-    put = twin_of(Tags.put)
-    delete = twin_of(Tags.delete)
+    put = twin_of_write(Tags.put)
+    delete = twin_of_write(Tags.delete)
     change = twin_of_change(Tags.change)
     ensure = twin_of_change(Tags.ensure)
     update = twin_of_change(Tags.update)
@@ -116,16 +116,16 @@ class AsyncObjectAnnotations(_AsyncPart[ObjectAnnotations]):
 
     list = twin_of(ObjectAnnotations.list)
     get = twin_of(ObjectAnnotations.get)
-    put = twin_of(ObjectAnnotations.put)
-    delete = twin_of(ObjectAnnotations.delete)
+    put = twin_of_write(ObjectAnnotations.put)
+    delete = twin_of_write(ObjectAnnotations.delete)
 
 
 class AsyncCors(_AsyncPart[Cors]):
     """``bucket.cors``: the methods of :class:`~messageflux_s3.subresources.cors.Cors`, each awaited."""
 
     get = twin_of(Cors.get)
-    put = twin_of(Cors.put)
-    delete = twin_of(Cors.delete)
+    put = twin_of_write(Cors.put)
+    delete = twin_of_write(Cors.delete)
     change = twin_of_change(Cors.change)
     ensure = twin_of_change(Cors.ensure)
     remove = twin_of_change(Cors.remove)
@@ -135,8 +135,8 @@ class AsyncBucketEncryption(_AsyncPart[BucketEncryption]):
     """``bucket.encryption``: the methods of :class:`~messageflux_s3.subresources.encryption.BucketEncryption`, each awaited."""
 
     get = twin_of(BucketEncryption.get)
-    put = twin_of(BucketEncryption.put)
-    delete = twin_of(BucketEncryption.delete)
+    put = twin_of_write(BucketEncryption.put)
+    delete = twin_of_write(BucketEncryption.delete)
     change = twin_of_change(BucketEncryption.change)
     ensure = twin_of_change(BucketEncryption.ensure)
 
@@ -145,8 +145,8 @@ class AsyncNotifications(_AsyncPart[Notifications]):
     """``bucket.notifications``: the methods of :class:`~messageflux_s3.subresources.notifications.Notifications`, each awaited."""
 
     get = twin_of(Notifications.get)
-    put = twin_of(Notifications.put)
-    delete = twin_of(Notifications.delete)
+    put = twin_of_write(Notifications.put)
+    delete = twin_of_write(Notifications.delete)
     change = twin_of_change(Notifications.change)
     ensure = twin_of_change(Notifications.ensure)
     remove = twin_of_change(Notifications.remove)

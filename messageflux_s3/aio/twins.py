@@ -48,14 +48,26 @@ def twin_of(
     return awaited
 
 
+def twin_of_write(
+    method: Callable[Concatenate[Twin_co, P], Result],
+) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, Result]]:
+    """Return a coroutine method as :func:`twin_of` does, for a method that writes: if cancelled, it waits (see ``Engine.run_write``)."""
+
+    @functools.wraps(method)
+    async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> Result:
+        return await self._engine.run_write(getattr(self._twin, method.__name__), *arguments, **named)
+
+    return awaited
+
+
 def twin_of_change(
     method: Callable[Concatenate[Twin_co, P], Change[V]],
 ) -> Callable[Concatenate[_HasTwin[Twin_co], P], Coroutine[Any, Any, AsyncChange[V]]]:
-    """Return a coroutine method that calls a method on a thread and wraps the Change that it returns."""
+    """Return a coroutine method as :func:`twin_of_write` does, which wraps the Change that the method returns."""
 
     @functools.wraps(method)
     async def awaited(self: _HasTwin[Twin_co], /, *arguments: P.args, **named: P.kwargs) -> AsyncChange[V]:
-        made = await self._engine.run(functools.partial(getattr(self._twin, method.__name__), *arguments, **named))
+        made = await self._engine.run_write(getattr(self._twin, method.__name__), *arguments, **named)
         return AsyncChange(made, self._engine)
 
     return awaited
@@ -99,7 +111,7 @@ class AsyncChange(Generic[V]):
 
     async def apply(self) -> AsyncChange[V]:
         """Make exactly this change, and return it with ``applied`` set. Requests: as ``Change.apply``."""
-        return AsyncChange(await self._engine.run(self._change.apply), self._engine)
+        return AsyncChange(await self._engine.run_write(self._change.apply), self._engine)
 
     def __str__(self) -> str:
         return str(self._change)

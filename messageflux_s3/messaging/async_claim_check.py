@@ -106,7 +106,7 @@ class AsyncClaimCheck:
 
     async def discard(self, message: Any) -> bool:
         """Delete a message's payload from the bucket. Arguments and errors as ``ClaimCheck.discard``. Requests: none, or 1 DELETE."""
-        return await self._engine.run(functools.partial(self._check.discard, message))
+        return await self._engine.run_write(self._check.discard, message)
 
     def receipt_handle(self, message: Mapping[str, Any], *, extended: bool = False) -> str:
         """Return the receipt handle of an SQS message, in the form needed to delete the message. Requests: none."""
