@@ -9,6 +9,7 @@ _SECTION_WITH_RETURN = re.compile(rb"<![^>]*\r")
 COMMENTS = rb"(?:<!--(?:[^-]|-(?!->))*-->\s*)*"
 """Pattern of comments. Each must have one end only: with ``.*?`` a document of many comments would take for ever."""
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*" + COMMENTS + rb"<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_BEFORE_TAG = frozenset({b"<", b"\xef", b" ", b"\t", b"\n", b"\r", b"\v", b"\f"})
 _UNUSUAL = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]{1,8})|([0-9]{1,9}));|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _REPLACEMENT = "\ufffd".encode()
 _TEXT = re.compile(rb"(<[^<>]*>)([^<]+)(?=<(/?))")
@@ -62,7 +63,8 @@ def is_html(document: object) -> bool:
         >>> is_html(b"<!DOCTYPE html><html>"), is_html(b"<DeleteResult/>"), is_html(b"")
         (True, False, False)
     """
-    return isinstance(document, bytes) and _HTML.match(document) is not None
+    # The first byte tells most bodies, of which every one is looked at.
+    return isinstance(document, bytes) and document[:1] in _BEFORE_TAG and _HTML.match(document) is not None
 
 
 def is_page(headers: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from ..errors import S3InvalidName
 from .bucket_names import check_bucket_name, split_path, without_secrets
 
 MAX_KEY_BYTES = 1024
+_NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9\-._~/]*")
 
 
 def check_key(key: str, *, bucket: str | None = None) -> str:
@@ -64,7 +65,7 @@ def check_subscript(key: str, *, bucket: str) -> str:
 
 def quote_key(key: str) -> str:
     """Quote a key for a URL's path as Signature Version 4 requires: everything but letters, digits and ``-._~/``."""
-    return quote(key, safe="-._~/")
+    return key if _NEEDS_NO_QUOTING.fullmatch(key) else quote(key, safe="-._~/")
 
 
 def parse_uri(uri: str) -> tuple[str, str]:
