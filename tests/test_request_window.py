@@ -89,12 +89,16 @@ def test_throttling_halves_the_window_once_for_all_requests_in_flight() -> None:
     assert window.size == 16 and not window.is_settled
 
 
-def test_the_window_grows_by_one_with_each_window_of_responses_up_to_the_size_before() -> None:
+def test_the_window_grows_fast_and_then_by_one_with_every_third_window_of_responses_up_to_the_size_before() -> None:
     window = RequestWindow(64)
     window.record_throttling(64)
     _responses(window, 63)
-    assert [_responses(window, size) for size in range(32, 64)] == [*range(33, 65)]
-    assert window.is_settled
+    sizes = [window.size]
+    while not window.is_settled:
+        sizes.append(_responses(window, window.size))
+    assert sizes[:4] == [32, 40, 48, 56]
+    assert sizes[4:] == [56, 56, *(size for size in range(57, 64) for _ in range(3)), 64][: len(sizes) - 4]
+    assert sizes[-1] == 64
     assert _responses(window, 5000) == 64
 
 

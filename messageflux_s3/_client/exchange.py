@@ -383,6 +383,7 @@ class ConcurrentRequests:
     def abandon(self, sent: Sent) -> None:
         """Tell observers that a response is not wanted any more. If it is still pending, its connection can be used once it has arrived."""
         self._observed.discard(sent)
+        self._stream.abandon(sent.entry)
         record, sent.request.record = sent.request.record, None
         if record is not None:
             record.abandoned()

@@ -31,7 +31,7 @@ so without this one an endless response would fill the memory."""
 _SINK_BUFFER_BYTES = 256 * 1024
 """Small enough for the processor's cache: each piece is read again at once, to be written."""
 
-_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods whose requests may be sent again even if the first one may have arrived."""
 
 _PLAIN_VALUE = re.compile(r"[\x20-\x7e\t]*")
@@ -497,7 +497,7 @@ def may_repeat(request: LaneRequest, reader: Reader, error: Exception) -> bool:
 
     The server may have closed the connection while it was idle. It then sent no byte of a response.
     """
-    return request.method in _IDEMPOTENT_METHODS and not reader.has_begun and not isinstance(error, TimeoutError)
+    return request.method in IDEMPOTENT_METHODS and not reader.has_begun and not isinstance(error, TimeoutError)
 
 
 def checksum_matches(response: LaneResponse) -> bool:

@@ -16,6 +16,8 @@ THROTTLED = frozenset({429, 503})
 _GROWTH = 1.5
 _GAIN = 1.15  # the throughput has to grow by this factor, or the window was large enough before
 _SHORTEST_ROUND_TRIP = 0.02  # seconds: below, as many requests as at the beginning keep client and server busy
+_NEAR = 0.8  # of the size at which the store throttled last
+_WINDOWS_TO_GROW = 3  # near that size: each further request in flight may cost a refusal
 _ROUNDS = 3  # round trips for which a size is tried; the first one does not count, since connections are opened
 
 
@@ -25,8 +27,8 @@ class RequestWindow:
     It grows while that makes the responses arrive faster. Each size is tried for some round trips. If the throughput has grown as it
     should, a larger size is tried; if not, the size before it is kept. The time is passed in, so that the result depends on nothing else.
 
-    Where the store throttles, the size is halved, at most once for the requests that are in flight together. Then it grows by one with each
-    window of responses, up to the size at which the store throttled first (additive increase, multiplicative decrease).
+    Where the store throttles, the size is halved, at most once for the requests that are in flight together. Then it grows by an eighth of
+    what it was with each window of responses, and near to that by one with every third, up to the size at which the store throttled first.
 
     Args:
         most: The largest size.
@@ -48,8 +50,8 @@ class RequestWindow:
     """
 
     __slots__ = (
-        "_best", "_budget", "_is_recovering", "_is_settled", "_outstanding", "_responses", "_since", "_size_before", "_taken", "most",
-        "size",
+        "_best", "_budget", "_ceiling", "_is_recovering", "_is_settled", "_outstanding", "_responses", "_since", "_size_before", "_taken",
+        "_windows", "most", "size",
     )  # fmt: skip
 
     def __init__(self, most: int, budget: ConnectionBudget | None = None) -> None:
@@ -63,6 +65,8 @@ class RequestWindow:
         self._responses = 0
         self._since = 0.0
         self._is_recovering = False
+        self._ceiling = 0  # the size at which the store throttled last
+        self._windows = 0  # of responses, since the size grew last
         self._outstanding = 0  # of the requests that were in flight when the size was halved
 
     @property
@@ -98,9 +102,10 @@ class RequestWindow:
             self.most = self.size
             self._is_recovering = True
             self._is_settled = False
-        self.size = max(1, min(self.size, in_flight) // 2)
+        self._ceiling = min(self.size, in_flight)
+        self.size = max(1, self._ceiling // 2)
         self._outstanding = in_flight - 1
-        self._responses = 0
+        self._responses = self._windows = 0
 
     def close(self) -> None:
         """Give back the connections by which the window has grown."""
@@ -114,12 +119,18 @@ class RequestWindow:
             self._outstanding -= 1
             return
         self._responses += 1
-        if self._responses >= self.size:
-            self._responses = 0
-            self.size = min(self.most, self.size + 1)
-            if self.size == self.most:
-                self._is_recovering = False
-                self._is_settled = True
+        if self._responses < self.size:
+            return
+        self._responses = 0
+        self._windows += 1
+        is_near = self.size >= _NEAR * self._ceiling
+        if is_near and self._windows < _WINDOWS_TO_GROW:
+            return
+        self._windows = 0
+        self.size = min(self.most, self.size + (1 if is_near else max(1, self._ceiling // 8)))
+        if self.size == self.most:
+            self._is_recovering = False
+            self._is_settled = True
 
     def _judge(self, responses: int, seconds: float) -> None:
         throughput = responses / seconds if seconds > 0 else float("inf")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
+import random
 import selectors
 import socket
 import ssl
@@ -15,13 +18,18 @@ from typing import Protocol
 from .connection_budget import FURTHER
 from .connections import Address, ConnectionPool, LaneConnection, SocketAddress
 from .eligibility import Endpoint
-from .http1 import LaneRequest, LaneResponse, NotForLane, may_repeat
+from .http1 import IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane, may_repeat
 from .request_window import THROTTLED, RequestWindow
 
 _RECEIVE_SIZE = 128 * 1024
 
 _JUST_NOW = 0.001
 """Seconds for which what the selector said of idle connections is taken to hold: asking again for each request takes 2 microseconds."""
+
+_MOST_REFUSALS = 5
+_FIRST_DELAY = 0.05
+"""A request that the store throttles is sent again after about this many seconds, then after twice as many, and so on. After the last of so
+many refusals it is left to boto3."""
 
 
 class RequestHandling(Protocol):
@@ -47,6 +55,7 @@ class _Entry:
         channel: The connection on which the request is sent.
         is_done: Whether the response can be yielded.
         is_paused: Whether reading the body is paused until memory is available.
+        refusals: The number of times that the store has throttled it.
         was_retried: Whether the request was sent again because the server had closed an idle connection.
         reserved_bytes: The share of the stream's memory limit that the entry uses.
     """
@@ -57,6 +66,7 @@ class _Entry:
         "endpoint",
         "is_done",
         "is_paused",
+        "refusals",
         "request",
         "reserved_bytes",
         "response",
@@ -71,6 +81,7 @@ class _Entry:
         self.channel: _Channel | None = None
         self.is_done = False
         self.is_paused = False
+        self.refusals = 0
         self.was_retried = False
         self.reserved_bytes = len(request.body)
 
@@ -137,7 +148,13 @@ class Stream:
         self._held_bytes = 0
         self._expected_bytes = 0  # estimated size of a response in flight
         self._paused: deque[_Entry] = deque()
+        self._delayed: list[
+            tuple[float, int, _Entry]
+        ] = []  # a heap of throttled requests, by the time at which to send them again
+        self._numbers = itertools.count()  # tell apart those of one time
+        self._not_before = 0.0  # no request is sent before: the store throttles even one at a time
         self._asked_at = 0.0  # time of the latest select()
+        self._in_flight_then = 0  # before its responses were processed, which arrive many at a time
         self._completed = 0  # requests, counted
         self._is_exhausted = False
         self._failure: Exception | None = None
@@ -185,8 +202,15 @@ class Stream:
         if first is None:
             for key, events in self._select(0):
                 self._handle_events(key.data, events)
+            self._send_delayed()
         else:
             self._wait_for(first, is_any_enough=True)
+
+    def abandon(self, entry: _Entry) -> None:
+        """Do not send a request again whose response is not wanted any more."""
+        entry.refusals = _MOST_REFUSALS
+        self._delayed = [each for each in self._delayed if each[2] is not entry]
+        heapq.heapify(self._delayed)
 
     def close(self) -> None:
         """Keep the idle connections, and close those on which a response is outstanding."""
@@ -197,13 +221,19 @@ class Stream:
     def _start_requests(self) -> None:
         """Take requests from the iterable and send them, as far as concurrency and memory allow."""
         window = self._window
-        concurrency = self._concurrency.size
         if self._paused:
             self._resume_paused()
+        if self._delayed:
+            self._send_delayed()
+            if self._not_before > time.monotonic():
+                return
+        concurrency = self._concurrency.size
+        # While the first request is delayed, no response is yielded: those after it MUST NOT wait for it.
+        most_waiting = 2 * (self._concurrency.most if self._delayed else concurrency)
         while (
             not self._is_exhausted
             and self._in_flight < concurrency
-            and len(window) < 2 * concurrency
+            and len(window) < most_waiting
             and (self._held_bytes + self._in_flight * self._expected_bytes < self._max_bytes or not window)
         ):
             try:
@@ -431,8 +461,12 @@ class Stream:
         elif self._headers_above is not None and (reader.content_length or 0) > self._headers_above:
             entry.response = response
         self._mark_done(entry)
+        self._release(channel)
+
+    def _release(self, channel: _Channel) -> None:
+        """Make a connection available once its response is complete, if it can carry another request."""
         channel.entry = None
-        if reader.keeps_alive and channel.outgoing is None:
+        if channel.reader.is_complete and channel.reader.keeps_alive and channel.outgoing is None:
             channel.connection.served += 1
             self._idle.append(channel)
         else:
@@ -449,6 +483,11 @@ class Stream:
         """Discard the connection. If the server had closed it while idle, send its request again; else leave the request to boto3."""
         entry = channel.entry
         assert entry is not None
+        if (status := getattr(error, "status", None)) in THROTTLED:
+            self._concurrency.record_throttling(max(self._in_flight, self._in_flight_then))
+            if entry.refusals < _MOST_REFUSALS and entry.request.method in IDEMPOTENT_METHODS:
+                self._delay(channel, entry, status)
+                return
         is_stale = channel.connection.served > 0 and may_repeat(entry.request, channel.reader, error)
         self._discard(channel)
         if entry.is_paused:
@@ -459,10 +498,35 @@ class Stream:
             self._start(entry)
             return
         assert entry.endpoint is not None
-        if getattr(error, "status", None) in THROTTLED:
-            self._concurrency.record_throttling(self._in_flight)
         self._lane.give_up(entry.request, entry.endpoint, error)
         self._mark_done(entry)
+
+    # -- throttled requests ------------------------------------------------------------------------
+
+    def _delay(self, channel: _Channel, entry: _Entry, status: int) -> None:
+        """Keep a request that the store has throttled, to send it again. The connection is used on: it takes a round trip to open one."""
+        self._release(channel)
+        if entry.request.watch is not None:
+            entry.request.watch.failed(status)
+        delay = _FIRST_DELAY * 2**entry.refusals * random.uniform(0.5, 1)
+        entry.refusals += 1
+        entry.channel = None
+        self._in_flight -= 1
+        due = time.monotonic() + delay
+        heapq.heappush(self._delayed, (due, next(self._numbers), entry))
+        if self._concurrency.size == 1:
+            self._not_before = due
+
+    def _send_delayed(self) -> None:
+        """Send the throttled requests again whose time has come, as far as the concurrency allows."""
+        while self._delayed and self._in_flight < self._concurrency.size and self._next_delayed() <= time.monotonic():
+            _, _, entry = heapq.heappop(self._delayed)
+            self._in_flight += 1
+            self._start(entry)
+
+    def _next_delayed(self) -> float:
+        """Return the time at which the next throttled request may be sent again."""
+        return max(self._delayed[0][0], self._not_before)
 
     # -- waiting -----------------------------------------------------------------------------------
 
@@ -474,23 +538,27 @@ class Stream:
         completed = self._completed
         while not first.is_done and not (is_any_enough and self._completed > completed):
             channel = first.channel
-            assert channel is not None
             if first.is_paused:
                 self._resume_paused()
             now = time.monotonic()
-            mark = (
-                channel,
-                channel.is_connecting,
-                channel.reader.remaining,
-                channel.outgoing and len(channel.outgoing),
-            )
-            if mark != progress:
-                since, progress = now, mark
-            timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
-            left = None if timeout is None else since + timeout - now
-            if left is not None and left <= 0:
-                self._fail(channel, TimeoutError("no response in time"))
-                continue
+            left: float | None = None
+            if channel is not None:  # else it is delayed
+                mark = (
+                    channel,
+                    channel.is_connecting,
+                    channel.reader.remaining,
+                    channel.outgoing and len(channel.outgoing),
+                )
+                if mark != progress:
+                    since, progress = now, mark
+                timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
+                left = None if timeout is None else since + timeout - now
+                if left is not None and left <= 0:
+                    self._fail(channel, TimeoutError("no response in time"))
+                    continue
+            if self._delayed and self._in_flight < self._concurrency.size:
+                until = max(0.0, self._next_delayed() - now)
+                left = until if left is None else min(left, until)
             for key, events in self._select(left):
                 self._handle_events(key.data, events)
             self._start_requests()
@@ -517,6 +585,7 @@ class Stream:
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._selector.select(timeout)
         self._asked_at = time.monotonic()
+        self._in_flight_then = self._in_flight
         return ready
 
     def _watch(self, channel: _Channel, events: int) -> None:
@@ -567,6 +636,7 @@ class Stream:
         self._channels.clear()
         self._idle.clear()
         self._paused.clear()
+        self._delayed.clear()
         for entry in self._window:
             if not entry.is_done:
                 self._mark_done(entry)
