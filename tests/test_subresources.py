@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -548,6 +549,31 @@ def test_merging_a_lifecycle_rule_keeps_the_minimum_size_for_transitions(
     assert name not in keeper.headers["lifecycle"]
 
 
+def test_a_rule_without_an_id_replaces_no_other_one(moto_bucket: s3.S3Bucket) -> None:
+    """Rules that were made in the console often have none: the first was replaced, the others were dropped."""
+    rules = [
+        {"AllowedMethods": ["GET"], "AllowedOrigins": [origin]} for origin in ("https://a.example", "https://b.example")
+    ]
+    moto_bucket.store.client.put_bucket_cors(Bucket=moto_bucket.name, CORSConfiguration={"CORSRules": rules})  # type: ignore[typeddict-item]
+    first, second = moto_bucket.cors.get().rules
+    with pytest.raises(ValueError, match="must have an id"):
+        moto_bucket.cors.ensure(replace(first, max_age_seconds=5))
+    assert moto_bucket.cors.get().rules == (first, second)
+
+
+def test_another_minimum_size_for_transitions_is_a_change(keeper: DocumentStore, kept: s3.S3Bucket) -> None:
+    """It was taken for none, so that apply() reported it as made. This store drops it."""
+    keeper.documents["lifecycle"] = STRANGERS["lifecycle"][0]
+    known = kept.lifecycle.get()
+    assert kept.lifecycle.change(replace(known, smallest_to_move="all_storage_classes_128K")).is_empty
+    change = kept.lifecycle.change(replace(known, smallest_to_move="varies_by_storage_class"))
+    assert "+smallest object to move: varies_by_storage_class" in str(change)
+    with pytest.raises(s3.S3Unsupported, match="stored another lifecycle configuration"):
+        change.apply()
+    keeper.sent_along["x-amz-transition-default-minimum-object-size"] = "varies_by_storage_class"
+    assert kept.lifecycle.change(known).is_empty is False
+
+
 def test_applying_a_plan_keeps_later_changes_by_others(moto_bucket: s3.S3Bucket) -> None:
     """The change is merged into the configuration at the time of apply()."""
     plan = moto_bucket.lifecycle.ensure(s3.LifecycleRule("ours", prefix="a/", expire_days=1), dry_run=True)
@@ -695,6 +721,10 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "policy: a list to remove": (lambda b: b.policy.remove(["x"]), TypeError, "sids must be text, not list"),
     "tags: a list to remove": (lambda b: b.tags.remove(["x"]), TypeError, "names must be text, not list"),
     "tags of an object: a list to remove": (lambda b: b["k"].tags.remove(["x"]), TypeError, "names must be text, not list"),
+    "cors: no id": (lambda b: b.cors.ensure(s3.CorsRule("(no id)", origins=("*",))), ValueError, "rule must have an id"),
+    "lifecycle: a rule without id": (
+        lambda b: b.lifecycle.ensure(s3.LifecycleRule("(no id)", expire_days=1)), ValueError, "rule must have an id"
+    ),
     "cors: no rule": (lambda b: b.cors.ensure({"id": "x"}), TypeError, "rule must be a CorsRule, not dict"),
     "notifications: no target": (lambda b: b.notifications.ensure("x"), TypeError, "target must be a Notification, not str"),
     "notifications: a list": (lambda b: b.notifications.put([]), TypeError, "value must be a NotificationConfiguration, not list"),

@@ -132,6 +132,20 @@ def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> 
     return (*entries[:at], entry, *after)
 
 
+NO_ID = "(no id)"
+"""Stands for the ID of a rule that has none."""
+
+
+def check_id(id: object) -> None:
+    """Check the ID of a rule to be merged: without an ID it would replace every rule that has none.
+
+    Raises:
+        ValueError: There is no ID.
+    """
+    if id in ("", NO_ID):
+        raise ValueError("rule must have an id: rules are merged by it; put() replaces all of them")
+
+
 def check_names(what: str, names: tuple[object, ...]) -> None:
     """Check the arguments of ``remove()``: a list in place of several arguments would remove nothing, and report success.
 

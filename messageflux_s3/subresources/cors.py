@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import xml
-from .base import Change, SubResource, check_names, in_place
+from .base import NO_ID, Change, SubResource, check_id, check_names, in_place
 from .xml import Node, leaf
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
@@ -57,7 +57,7 @@ class CorsRule:
         # Kept as unknown elements: methods that S3 does not have (radosgw has COPY), and an age that is not a number.
         own = tuple(child for child in node.all("AllowedMethod") if child.text not in _METHODS)
         return cls(
-            node.text_of("ID") or "(no id)",
+            node.text_of("ID") or NO_ID,
             texts("AllowedOrigin"),
             tuple(method for method in texts("AllowedMethod") if method in _METHODS),
             texts("AllowedHeader"),
@@ -68,7 +68,7 @@ class CorsRule:
 
     def to_api(self) -> Node:
         """Return the ``CORSRule`` element."""
-        parts = [] if self.id == "(no id)" else [leaf("ID", self.id)]
+        parts = [] if self.id == NO_ID else [leaf("ID", self.id)]
         for name, values in (
             ("AllowedOrigin", self.origins),
             ("AllowedMethod", self.methods),
@@ -114,7 +114,12 @@ class CorsConfiguration:
         return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
 
     def with_rule(self, rule: CorsRule) -> CorsConfiguration:
-        """Add a rule, or replace the rule with the same ID."""
+        """Add a rule, or replace the rule with the same ID.
+
+        Raises:
+            ValueError: The rule has no ID.
+        """
+        check_id(rule.id)
         return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> CorsConfiguration:
@@ -174,11 +179,16 @@ class Cors(SubResource[CorsConfiguration]):
         Returns:
             The change, applied unless ``dry_run`` is set.
 
+        Raises:
+            TypeError: ``rule`` is not a CorsRule.
+            ValueError: The rule has no ID.
+
         Requests:
             1 read; if something changes 1 write (on a store that is not AWS 2 more reads)
         """
         if not isinstance(rule, CorsRule):
             raise TypeError(f"rule must be a CorsRule, not {type(rule).__name__}")
+        check_id(rule.id)
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def remove(self, *ids: str, dry_run: bool = False) -> Change[CorsConfiguration]:

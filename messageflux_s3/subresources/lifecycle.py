@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from .._formats import render
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, add_text, check_names, in_place
+from .base import NO_ID, Change, SubResource, add_text, check_id, check_names, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
@@ -18,6 +18,7 @@ _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
 # An ID that belongs to another kind of rule is skipped.
 
 _SMALLEST_TO_MOVE = "x-amz-transition-default-minimum-object-size"
+_USUAL_SMALLEST = "all_storage_classes_128K"  # what S3 sets if the header is left out
 
 _KNOWN = (
     "ID", "Status", "Prefix", "Filter", "Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload", "Transition",
@@ -131,7 +132,7 @@ class LifecycleRule:
                 unknown.append(transition)
         prefix, tags, sizes, strange = _filter_from(node)
         return cls(
-            id=node.text_of("ID") or "(no id)",
+            id=node.text_of("ID") or NO_ID,
             prefix=prefix,
             tags=tags,
             min_size=sizes[0],
@@ -146,7 +147,7 @@ class LifecycleRule:
 
     def to_api(self) -> Node:
         """Return the ``Rule`` element."""
-        parts = [] if self.id == "(no id)" else [leaf("ID", self.id)]
+        parts = [] if self.id == NO_ID else [leaf("ID", self.id)]
         if not any(node.name == "Filter" for node in self.unknown):
             parts.append(self._filter())
         parts.append(leaf("Status", "Enabled" if self.enabled else "Disabled"))
@@ -255,15 +256,23 @@ class LifecycleConfiguration:
         return Node("LifecycleConfiguration", children=(*(rule.to_api() for rule in self.rules), *self.unknown))
 
     def lines(self) -> list[str]:
-        """Return one line per rule."""
-        return [*(str(rule) for rule in self.rules), *(line for node in self.unknown for line in node.lines())]
+        """Return one line per rule, and one for the minimum size for transitions if it is not S3's default."""
+        smallest = [f"smallest object to move: {self.smallest_to_move}"]
+        beside = smallest if self.smallest_to_move not in (None, _USUAL_SMALLEST) else []
+        unknown = (line for node in self.unknown for line in node.lines())
+        return [*(str(rule) for rule in self.rules), *beside, *unknown]
 
     def get(self, id: str) -> LifecycleRule | None:
         """Return the rule with this ID, or None."""
         return next((rule for rule in self.rules if rule.id == id), None)
 
     def with_rule(self, rule: LifecycleRule) -> LifecycleConfiguration:
-        """Add a rule, or replace the rule with the same ID."""
+        """Add a rule, or replace the rule with the same ID.
+
+        Raises:
+            ValueError: The rule has no ID.
+        """
+        check_id(rule.id)
         return replace(self, rules=in_place(self.rules, rule, lambda known: known.id == rule.id))
 
     def without(self, *ids: str) -> LifecycleConfiguration:
@@ -397,6 +406,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
 
         Raises:
             TypeError: ``rule`` is not a LifecycleRule.
+            ValueError: The rule has no ID.
             S3Unsupported: The store does not support lifecycle rules, or stored something else.
 
         Requests:
@@ -413,6 +423,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
         """
         if not isinstance(rule, LifecycleRule):
             raise TypeError(f"rule must be a LifecycleRule, not {type(rule).__name__}")
+        check_id(rule.id)
         return self._make(lambda known: known.with_rule(rule), dry_run=dry_run)
 
     def expire(
