@@ -688,6 +688,7 @@ class S3Bucket:
         self,
         key: str,
         value: Any,
+        metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
         if_match: str | None = None,
@@ -698,6 +699,7 @@ class S3Bucket:
         Args:
             key: The key.
             value: A value that ``json.dumps`` accepts.
+            metadata: User metadata, a mapping of text to text.
             if_absent: Write only if the object does not exist.
             if_match: Write only if the object has this etag.
             extra: As for ``put_object``; the content type is ``application/json`` unless another one is given.
@@ -707,7 +709,7 @@ class S3Bucket:
         """
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         typed = put_parameters.with_content_type("application/json", extra)
-        return self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
+        return self.put_object(key, text, metadata, if_absent=if_absent, if_match=if_match, **typed)
 
     def get_json(self, key: str) -> Any:
         """Read a JSON value.

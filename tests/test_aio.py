@@ -123,8 +123,8 @@ def test_operations_on_one_object_give_the_results_of_the_sync_class(server: Ser
         assert await obj.exists() and not await bucket["none"].exists()
         await obj.copy_to("copy")
         assert (await bucket.get_object("copy")).body == b"0123456789"
-        await bucket.put_json("j.json", {"n": 1})
-        assert await bucket.get_json("j.json") == {"n": 1}
+        await bucket.put_json("j.json", {"n": 1}, {"by": "me"})
+        assert (await bucket.get_json("j.json"), (await bucket["j.json"].load()).metadata) == ({"n": 1}, {"by": "me"})
         await bucket["j.json"].delete()
         with pytest.raises(S3NoSuchItem):
             await bucket.get_object("j.json")

@@ -223,6 +223,7 @@ def test_json_is_written_and_read(bucket: s3.S3Bucket) -> None:
     assert (bucket.get_json("k.json"), obj.reload().json(), obj.content_type) == ({"name": "Zoë", "n": [1, 2]},) * 2 + (
         "application/json",
     )
+    assert bucket.put_json("k.json", {}, {"by": "me"}).reload().metadata == {"by": "me"}
     bucket.put_object("bad", "{")
     with pytest.raises(ValueError, match="Expecting"):
         bucket.get_json("bad")

@@ -533,6 +533,7 @@ class AsyncS3Bucket(_Value):
         self,
         key: str,
         value: Any,
+        metadata: Mapping[str, str] | None = None,
         *,
         if_absent: bool = False,
         if_match: str | None = None,
@@ -544,7 +545,7 @@ class AsyncS3Bucket(_Value):
         """
         text = json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
         typed = with_content_type("application/json", extra)
-        return await self.put_object(key, text, if_absent=if_absent, if_match=if_match, **typed)
+        return await self.put_object(key, text, metadata, if_absent=if_absent, if_match=if_match, **typed)
 
     async def get_json(self, key: str) -> Any:
         """Read a JSON value. Requests: 1 GET."""
