@@ -56,6 +56,17 @@ def test_the_threshold_counts_names_types_and_values(s3_bucket: S3Bucket, size: 
     assert ("ExtendedPayloadSize" in sent, len(list(s3_bucket.find())) == 1) == (stored, stored)
 
 
+@pytest.mark.parametrize("wire", ["sqs-extended", "messageflux"])
+@pytest.mark.parametrize("payload", [b"", "", []], ids=["bytes", "text", "no pieces"])
+def test_a_threshold_of_0_stores_an_empty_payload_too(s3_bucket: S3Bucket, payload: Any, wire: Any) -> None:
+    """SQS takes no empty body."""
+    check = ClaimCheck(s3_bucket, threshold=0, wire=wire)
+    message = check.check_in(payload, {})
+    assert message.body
+    assert check.check_out(message) == (b"", {})
+    assert check.discard(message) is True
+
+
 def test_a_payload_that_looks_like_a_claim_check_is_stored_in_the_bucket(s3_bucket: S3Bucket) -> None:
     """A payload cannot make the consumer read another object."""
     check = ClaimCheck(s3_bucket)

@@ -20,7 +20,7 @@ class AsyncClaimCheck:
 
     Args:
         bucket: The bucket that stores payloads.
-        threshold: The number of bytes, of body and headers together, above which the payload is stored in the bucket.
+        threshold: The number of bytes, of body and headers together, above which the payload is stored in the bucket; 0 stores all.
         wire: The format to write; both formats are read.
         allowed_buckets: Further buckets from which payloads may be read; ``bucket`` is always allowed.
 

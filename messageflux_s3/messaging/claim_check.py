@@ -88,7 +88,7 @@ class ClaimCheck:
     Args:
         bucket: The bucket for payloads.
         threshold: The number of bytes above which a message's payload is stored in the bucket. Body and headers
-            (names, types and values) are counted.
+            (names, types and values) are counted. 0 stores every payload, also an empty one.
         wire: The format to write: ``"sqs-extended"`` for AWS's extended clients for SQS and SNS,
             ``"messageflux"`` for messageflux's message stores. Both formats are read.
         allowed_buckets: Further buckets that received messages may point to; ``bucket`` is always allowed.
@@ -179,7 +179,7 @@ class ClaimCheck:
         largest_payload = self.threshold - headers_size
         if isinstance(payload, (bytes, bytearray, memoryview, str)):
             data = payload.encode("utf-8") if isinstance(payload, str) else bytes(payload)
-            if len(data) <= largest_payload and _is_read_as_itself(data):
+            if self.threshold and len(data) <= largest_payload and _is_read_as_itself(data):
                 return Outgoing(payload if isinstance(payload, (bytes, str)) else data, headers)
             return self._store(data, headers)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
