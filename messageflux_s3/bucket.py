@@ -654,7 +654,8 @@ class S3Bucket:
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 PUT (with a condition also those of a probe, once per store)
+            1 PUT (with a condition also those of a probe, once per store; and on a store that is not AWS 1 GET, which tells whether the
+            bucket has versioning, and whose result is cached for a few seconds)
         """
         steps = self._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         return drivers.run(self._connection, steps)
@@ -934,7 +935,10 @@ class S3Bucket:
         given: dict[str, Any] = {**(ExtraArgs or {}), **extra}
         metadata = given.pop("Metadata", None) if metadata is None else metadata
         if part_size_bytes is None and Config is not None:
-            part_size_bytes = max(MIN_PART_BYTES, Config.multipart_chunksize)
+            chunk_size = getattr(Config, "multipart_chunksize", None)
+            if not isinstance(chunk_size, int):
+                raise TypeError(f"Config must be a TransferConfig of boto3, not {type(Config).__name__}")
+            part_size_bytes = max(MIN_PART_BYTES, chunk_size)
         check_key(key, bucket=self._name)
         put_parameters.check_parameters(given)
         call = None

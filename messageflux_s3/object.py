@@ -19,7 +19,7 @@ from ._bulk.progress import Progress
 from ._client.addresses import ObjectAddress
 from ._client.service_resource import resource_type
 from ._display import preview, show
-from ._files import copying, download, file_target, opening
+from ._files import copying, download, file_target, opening, upload
 from ._files.writer import ObjectWriter, TextWriter
 from ._formats import etags, version_ids
 from ._formats.decoding import as_json, as_text
@@ -453,8 +453,6 @@ class S3Object:
     def _load_if_changed_steps(self, etag: str) -> Steps[bool]:
         """Load the current object as ``_load_steps`` does, unless its ETag is still this one; return whether it was loaded."""
         etags.check(etag, "if_none_match")
-        if etag == "*":
-            raise ValueError(f"if_none_match must be the ETag of an object, such as obj.etag, not {etag!r}")
         result = yield from operations.get_if_changed_steps(
             self._address, cast(str, etags.unquoted(etag)), self._pinned_etag, at_most=operations.MAX_CACHED_BODY
         )
@@ -867,6 +865,7 @@ class S3Object:
         """
         there = self._target(target)
         put_parameters.check_parameters(extra)
+        upload.UploadConfig(part_size_bytes).check()
         call, idempotency_token = None, ""
         if if_absent or if_match is not None:
             condition = conditional.precondition(if_absent=if_absent, if_match=if_match)
@@ -1205,7 +1204,8 @@ class S3Object:
             S3Unsupported: The store does not honour conditions; nothing was written.
 
         Requests:
-            1 GET and 1 PUT per attempt, 1 more GET if there are tags (also those of a probe, once per store)
+            1 GET and 1 PUT per attempt, 1 more GET if there are tags (also those of a probe, once per store; and on a store that is not AWS
+            1 GET, which tells whether the bucket has versioning, and whose result is cached for a few seconds)
 
         Example:
             >>> counter = bucket.object("counter")

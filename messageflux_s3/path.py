@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import re
 from collections.abc import Iterable, Iterator
 from functools import total_ordering
 from itertools import chain
@@ -186,6 +187,8 @@ class S3Path:
 
     def with_stem(self, stem: str) -> S3Path:
         """Return the path with another stem and the same suffix. Requests: none."""
+        if not isinstance(stem, str):
+            raise TypeError(f"stem must be text, not {type(stem).__name__}")
         return self.with_name(f"{stem}{self.suffix}")
 
     def with_suffix(self, suffix: str) -> S3Path:
@@ -197,6 +200,8 @@ class S3Path:
         Requests:
             none
         """
+        if not isinstance(suffix, str):
+            raise TypeError(f"suffix must be text, not {type(suffix).__name__}")
         self._check_named()
         return self.with_name(PurePosixPath(self.name).with_suffix(suffix).name)
 
@@ -282,19 +287,33 @@ class S3Path:
             1 per 1,000 entries of the folder; for a pattern with a slash or ``**`` 1 per 1,000 keys at any depth. Only keys that begin with
             the part of the pattern before the first wildcard are listed
         """
-        stem, wanted = glob_to_pattern(pattern)
-        if pattern.startswith("/"):
-            raise ValueError(f"{pattern!r} begins with a slash: patterns are relative to {self.uri}")
+        stem, wanted = self._checked_pattern(pattern)
         is_flat = "/" not in pattern and "**" not in pattern
         return self._matching(_named(self._entries(stem)) if is_flat else self._entries_below(stem), wanted)
 
     def rglob(self, pattern: str) -> Iterator[S3Path]:
         """Yield the objects and folders at any depth below this folder that match a pattern.
 
+        Raises:
+            ValueError: The pattern is empty, or begins with a slash.
+
         Requests:
             1 per 1,000 keys below the folder
         """
+        self._checked_pattern(pattern)
         return self.glob(f"**/{pattern}")
+
+    def _checked_pattern(self, pattern: str) -> tuple[str, re.Pattern[str]]:
+        """Return the literal beginning of a pattern, and the regular expression for it.
+
+        Raises:
+            TypeError: The pattern is not text.
+            ValueError: It is empty, or begins with a slash.
+        """
+        compiled = glob_to_pattern(pattern)
+        if pattern.startswith("/"):
+            raise ValueError(f"{pattern!r} begins with a slash: patterns are relative to {self.uri}")
+        return compiled
 
     def _once(self, keys: Iterator[str]) -> Iterator[str]:
         return _once(keys, are_ordered=not self._bucket._address.is_directory)

@@ -108,7 +108,7 @@ def criteria(
         start_after=start_after or "",
         modified_after=_aware(modified_after),
         modified_before=_aware(modified_before),
-        min_size=min_size,
+        min_size=min_size or None,
         max_size=max_size,
         limit=None if limit is None else check_limit(limit),
         versions=bool(versions),
@@ -141,6 +141,8 @@ def _globs(given: str | Iterable[str] | None) -> tuple[str, ...]:
 def _pattern(regex: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
     if regex is None or isinstance(regex, re.Pattern):
         return regex
+    if regex == "":
+        return None  # it matches every key, and must not count as a criterion of delete()
     if not isinstance(regex, str):
         raise TypeError(f"regex must be text or a compiled pattern, not {type(regex).__name__}")
     try:
@@ -353,6 +355,10 @@ class ObjectQuery:
         Returns:
             The results, lazily.
 
+        Raises:
+            TypeError: An argument is of the wrong type, such as a coroutine function.
+            ValueError: An argument is invalid.
+
         Requests:
             1 per 1,000 keys, and those of the function
 
@@ -495,7 +501,7 @@ class ObjectQuery:
             Handles of the copies, in key order.
 
         Raises:
-            TypeError: ``bucket`` is not an S3Bucket.
+            TypeError: ``bucket`` is not an S3Bucket, or ``prefix`` is not text.
             ValueError: A copy would replace an object that is to be copied too. Nothing was copied.
             S3InvalidName: With ``versions=True``: several versions of one key would be copied to one key. Nothing was copied.
             S3BatchError: Some copies failed; the others were made.
@@ -511,6 +517,7 @@ class ObjectQuery:
         """
         if not isinstance(getattr(bucket, "_address", None), BucketAddress):
             raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}")
+        check_text("prefix", prefix)
         made: list[S3Object] = []
         result = BatchResult([], [])
         found = (copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects())

@@ -219,6 +219,10 @@ def test_update_names_what_the_function_returned(moto_bucket: s3.S3Bucket) -> No
     assert "k" not in moto_bucket
 
 
+async def coroutine_function(*_: object) -> None:
+    raise AssertionError("it is never run")
+
+
 # Arguments that failed inside the library or another one, each with the name that the error must contain.
 LONE, FOREVER = "\ud800", float("inf")
 NAMED: dict[str, tuple[str, Callable[[s3.S3Bucket, Any], object]]] = {
@@ -232,6 +236,12 @@ NAMED: dict[str, tuple[str, Callable[[s3.S3Bucket, Any], object]]] = {
     "sync_from_folder, prefix": ("prefix", lambda bucket, path: bucket.sync_from_folder(path, LONE)),
     "get_object": ("if_none_match", lambda bucket, path: bucket.get_object("k", if_none_match=LONE)),
     "put_object": ("if_match", lambda bucket, path: bucket.put_object("k", b"", if_match=LONE)),
+    "put_object of any": ("if_match", lambda bucket, path: bucket.put_object("k", b"", if_match="*")),
+    "upload_object of any": ("if_match", lambda bucket, path: bucket.upload_object("k", b"", if_match='"*"')),
+    "copy_to any": ("if_match", lambda bucket, path: bucket["k"].copy_to("l", if_match="*")),
+    "delete of any": ("if_match", lambda bucket, path: bucket["k"].delete(if_match="*")),
+    "open of any": ("if_match", lambda bucket, path: bucket["k"].open("wb", if_match="*")),
+    "get_object of any": ("if_none_match", lambda bucket, path: bucket.get_object("k", if_none_match="*")),
     "set_metadata": ("if_match", lambda bucket, path: bucket["k"].set_metadata({}, if_match=LONE)),
     "open": ("if_match", lambda bucket, path: bucket["k"].open("rb", if_match=cast("Any", 1))),
     "open to write": ("if_match", lambda bucket, path: bucket["k"].open("wb", if_match=cast("Any", 1))),
@@ -239,6 +249,25 @@ NAMED: dict[str, tuple[str, Callable[[s3.S3Bucket, Any], object]]] = {
     "presigned_post": ("expires_in", lambda bucket, path: bucket["k"].presigned_post(expires_in=cast("Any", FOREVER))),
     "presigned_post, fields": ("fields", lambda bucket, path: bucket["k"].presigned_post(fields=cast("Any", 1))),
     "receipt_handle": ("message", lambda bucket, path: s3.ClaimCheck(bucket).receipt_handle(cast("Any", None))),
+    "presigned_post, conditions": (
+        "conditions",
+        lambda bucket, path: bucket["k"].presigned_post(conditions=cast("Any", {"acl": "private"})),
+    ),
+    "find().map": ("function", lambda bucket, path: bucket.find().map(coroutine_function)),
+    "find().map, on_error": ("on_error", lambda bucket, path: bucket.find().map(len, on_error=coroutine_function)),  # type: ignore[arg-type]
+    "find().copy_to": ("prefix", lambda bucket, path: bucket.find().copy_to(bucket, cast("Any", None))),
+    "delete of a query": ("no criteria", lambda bucket, path: bucket.find(regex="", min_size=0).delete()),
+    "with_stem": ("stem", lambda bucket, path: bucket.path("a").with_stem(cast("Any", None))),
+    "with_suffix": ("suffix", lambda bucket, path: bucket.path("a").with_suffix(cast("Any", [".b"]))),
+    "rglob": ("glob", lambda bucket, path: bucket.path("a").rglob(cast("Any", None))),
+    "rglob of nothing": ("glob", lambda bucket, path: bucket.path("a").rglob("")),
+    "apply": ("plan", lambda bucket, path: s3.SyncPlan((), "to_folder", "bucket", "", str(path)).apply()),
+    "copy_to, parts": ("part_size_bytes", lambda bucket, path: bucket["k"].copy_to("l", part_size_bytes=1)),
+    "copy_object, parts": (
+        "part_size_bytes",
+        lambda bucket, path: bucket.copy_object("k", "l", part_size_bytes=cast("Any", "1")),
+    ),
+    "upload_object, Config": ("Config", lambda bucket, path: bucket.upload_object("k", b"", Config=cast("Any", {}))),
     "upload_file": (
         "part_size_bytes",
         lambda bucket, path: bucket.upload_file(path / "file", "k", part_size_bytes=10**24),

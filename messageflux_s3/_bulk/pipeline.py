@@ -6,6 +6,7 @@ The work stops when the consumer stops.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +57,11 @@ def run(
         [1, 2, 3]
     """
     check_arguments(function, executor, on_error, in_flight)
+    for name, given in (("function", function), ("on_error", on_error)):
+        if inspect.iscoroutinefunction(given):  # its coroutines would be the results, and never run
+            raise TypeError(
+                f"{name} must be a plain function, not a coroutine function: those are for the query of an AsyncS3Bucket"
+            )
     return _run(function, items, executor, ordered, on_error, in_flight)
 
 

@@ -197,6 +197,7 @@ class SyncPlan:
 
         Raises:
             S3BatchError: Some steps failed, each with its error; the others were carried out.
+            ValueError: The plan was not made by a method of a bucket.
 
         Requests:
             1 GET or upload per file; for uploads, and for deletions, 1 listing below the keys' common prefix; 1 per 1,000 deleted objects
@@ -257,8 +258,12 @@ def apply(plan: SyncPlan, progress: Progress, *, is_fresh: bool = False) -> Sync
         progress: True, a callable or None.
         is_fresh: Whether the plan was made just now, so that the objects are not listed again before the uploads.
     """
-    if plan.applied or plan._connection is None:
+    if plan.applied:
         return replace(plan, applied=True)
+    if plan._connection is None:
+        raise ValueError(
+            "this plan was not made by sync_from_folder() or sync_to_folder(): it has no store to apply it to"
+        )
     address, folder = BucketAddress(plan._connection, plan.bucket_name), Path(plan.folder)
     outcomes = _Outcomes("sync")
     total = sum(step.size for step in plan.copied)

@@ -14,12 +14,14 @@ def check(etag: object, name: str = "if_match") -> None:
 
     Raises:
         TypeError: It is not text.
-        ValueError: It is empty, or cannot be sent in a header.
+        ValueError: It is empty, ``*`` (any object, where a store takes ETags without quotes), or cannot be sent in a header.
     """
     if not isinstance(etag, str):
         raise TypeError(f"{name} must be an ETag, not {type(etag).__name__}")
     if not opaque(etag):
         raise ValueError(f"{name} is empty; an object's ETag is obj.etag")
+    if opaque(etag) == "*":
+        raise ValueError(f"{name} must be the ETag of an object, such as obj.etag, not {etag!r}")
     if not etag.isprintable():
         raise ValueError(f"{name} must be an ETag, as in obj.etag; {etag[:80]!r} cannot be sent in a header")
 

@@ -282,6 +282,8 @@ def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: 
     _check_header("content_type", content_type)
     if fields is not None and not isinstance(fields, Mapping):
         raise TypeError(f"fields must be a mapping of names to values, not {type(fields).__name__}")
+    if isinstance(conditions, (str, bytes, Mapping)):  # its letters or names would be taken for the conditions
+        raise TypeError(f"conditions must be a sequence of conditions, not {type(conditions).__name__}")
     for name, value in (fields or {}).items():
         _check_header("the name of a field", name)
         if name.lower() != "tagging":  # tags are sent as XML; all other values become headers
