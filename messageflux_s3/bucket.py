@@ -1448,7 +1448,8 @@ class S3Bucket:
 
         Requests:
             none; iterating the query: 1 per 1,000 keys, and about a tenth more for a long listing of a distant store, unless the query is
-            ``sequential()``
+            ``sequential()``; with ``start_after``, on a store that is not known to list in key order, 1 more for each character in it that
+            comes before ``/``
         """
         return ObjectQuery(
             self,

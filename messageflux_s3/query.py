@@ -401,13 +401,14 @@ class ObjectQuery:
 
         Args:
             n: The largest number of queries; there are fewer if the keys do not allow more. A directory bucket cannot be
-                listed from a given key on, so it gets one query.
+                listed from a given key on, so it gets one query; nor can a store that walks folders, as SeaweedFS does.
 
         Raises:
             ValueError: The query has a limit, which cannot be split, or ``n`` is less than 1.
 
         Requests:
-            about 4 per part and 20 more, each a listing of one key
+            about 4 per part and 20 more, each a listing of one key; on a store that is not known to list in key order also those of
+            ``find(start_after=…)`` for each part
 
         Example:
             >>> _ = bucket.put_objects((f"{n:03d}", b"") for n in range(40))
@@ -426,6 +427,8 @@ class ObjectQuery:
             )
         if wanted.versions or wanted.delimiter or self._bucket._address.is_directory:
             return [self]
+        if not listing.starts_in_key_order(self._bucket._address):
+            return [self]
         ranges = partitions.key_ranges(
             self._key_after,
             n,
@@ -433,6 +436,11 @@ class ObjectQuery:
             start_after=wanted.start_after,
             stop_before=wanted.stop_before,
         )
+        # The folders beside the borders, which a store that walks folders lists elsewhere: keys would be in no part.
+        borders, begin = [start for start, _ in ranges[1:]], len(self._sent_prefix() or "")
+        folders = [start[:at] for start in borders for at in range(begin, len(start)) if start[at] <= "/"]
+        if not listing.starts_in_key_order(self._bucket._address, dict.fromkeys(folders)):
+            return [self]
         return [self._refined(start_after=start, stop_before=stop) for start, stop in ranges]
 
     def parallel(self, n: int = 4) -> Iterator[S3Object]:
@@ -842,14 +850,25 @@ class ObjectQuery:
             yield [*self._objects_of(page)]
 
     def _key_after(self, text: str) -> str | None:
-        """Return the first key after a text, within the prefix and range of the query; the query's filters are ignored."""
-        start = max(text, self._criteria.start_after)
-        query = replace(self._criteria, start_after=start, limit=1, regex=None, min_size=None, max_size=None)
-        query = replace(
-            query, modified_after=None, modified_before=None, predicates=(), glob=(), prefix=self._sent_prefix() or ""
+        """Return the first key after a text, within the prefix and range of the query; the query's filters are ignored.
+
+        None also if the store turns out not to start there in key order: it would be asked for every key before the text.
+        """
+        wanted, address = self._criteria, self._bucket._address
+        pages = listing.pages(
+            address,
+            prefix=self._sent_prefix() or "",
+            start_after=max(text, wanted.start_after),
+            limit=1,
+            is_start_checked=True,
+            extra={"MaxKeys": 1, **dict(wanted.extra)},
         )
-        found = ObjectQuery(self._bucket, query).first()
-        return None if found is None else found.key
+        for page in pages:
+            for entry in page.objects:
+                return None if wanted.stop_before is not None and entry[0] >= wanted.stop_before else entry[0]
+            if not listing.starts_in_key_order(address):
+                break
+        return None
 
     def _sent_prefix(self) -> str | None:
         """Return the prefix to send to the store; None if no key can match both the prefix and one of the globs."""

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, document
+from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, document, refusal
 from support.servers import Server, run_moto, run_rclone
 from support.waiting import wait_until
 
@@ -531,6 +531,27 @@ def test_keys_before_start_after_are_dropped(scripted_server: ScriptedServer) ->
         one[0] for page in listing.pages(scripted_server.bucket()._address, start_after="b") for one in page.objects
     ]
     assert found == ["c"]
+
+
+@pytest.mark.parametrize("are_versions", [False, True])
+def test_a_start_before_the_prefix_is_not_sent(scripted_server: ScriptedServer, are_versions: bool) -> None:
+    """SeaweedFS lists nothing then, and MinIO answers 501 where versions are listed."""
+
+    def answer(asked: Asked) -> Answer:
+        if "versions" in asked.query:
+            entry = "<Key>b/x</Key><VersionId>1</VersionId><LastModified>2026-01-01T00:00:00Z</LastModified>"
+            is_refused = "key-marker" in asked.query
+            return (
+                refusal(501, "NotImplemented")
+                if is_refused
+                else document("ListVersionsResult", f"<Version>{entry}</Version>")
+            )
+        return document("ListBucketResult", "" if "start-after" in asked.query else ENTRY.format(key="b/x", size=1))
+
+    scripted_server.answer = answer
+    bucket = scripted_server.bucket()
+    for start in ("a", "a/long", "b", "b-"):
+        assert [obj.key for obj in bucket.find("b/", start_after=start, versions=are_versions)] == ["b/x"]
 
 
 def believing(server: ScriptedServer, **known: bool) -> S3Bucket:

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from support.scripted_server import Answer, Asked, ScriptedServer, document
 from support.stateful_server import StatefulServer, run_stateful_server
 
+from messageflux_s3 import S3Unsupported
 from messageflux_s3._bulk.partitions import key_ranges
 
 # Characters at the borders of what text can hold: before and behind the surrogates, the last one, those that XML cannot carry.
@@ -82,6 +83,42 @@ def test_keys_that_share_a_character_beyond_ascii_are_still_cut_into_parts(serve
         counts = [len([*part]) for part in server.bucket().find().partitions(4)]
         assert sum(counts) == 100
         assert max(counts) < 50
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+def test_no_key_is_lost_by_a_store_that_walks_folders(lane: bool) -> None:
+    """After ``a-b`` SeaweedFS lists nothing of ``a/``, which comes later in key order: a part that begins there would lose it all."""
+    keys = ["0", *(f"{name}{number:02d}" for name in ("a/", "a-b", "a.c/", "d/e/", "d/e-") for number in range(30))]
+    with run_stateful_server("folders walked") as server:
+        for key in keys:
+            server.state.put(key, b"")
+        for n in (2, 3, 5):
+            assert sorted(obj.key for part in server.bucket(lane=lane).find().partitions(n) for obj in part) == sorted(
+                keys
+            )
+            assert sorted(obj.key for obj in server.bucket(lane=lane).find("d/").parallel(n)) == sorted(keys[-60:])
+        for start in ("a-b15", "a/15", "a.c/", "a.", "a", "d/e-15", "d/e/15", "d"):
+            bucket = server.bucket(lane=lane)
+            for _ in range(2):
+                assert sorted(obj.key for obj in bucket.find(start_after=start)) == sorted(
+                    key for key in keys if key > start
+                )
+        bucket = server.bucket(lane=lane)
+        with pytest.raises(S3Unsupported, match="cannot list prefixes after a key"):
+            list(bucket.find(start_after="a-b15", delimiter="/").entries())
+
+
+def test_a_store_in_key_order_is_asked_once() -> None:
+    """A folder beside the start has to have keys to show the order; until then each listing with such a start asks."""
+    keys = ("a-b", "a-c", "a/x", "c")
+    with run_stateful_server() as server:
+        for key in keys:
+            server.state.put(key, b"")
+        bucket = server.bucket()
+        for start, requests in (("c", 1), ("c-d", 2), ("a-b", 3), ("a-b", 1), ("c-d", 1)):
+            server.asked.clear()
+            assert [obj.key for obj in bucket.find(start_after=start)] == [key for key in keys if key > start]
+            assert len(server.asked) == requests, start
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8])

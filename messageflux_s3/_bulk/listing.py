@@ -9,7 +9,7 @@ Entries are tuples of the values as they are in the response; callers convert th
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ _WAIT_WORTH_SPLITTING = (
     0.01  # seconds for a page that was requested ahead: a page of 1,000 keys takes a third of it to process
 )
 _STARTS = "ListObjectsV2 starts after any text"  # key in `facts`
+_BEFORE_SLASH = ".~~~~"  # of the texts between a key `a` and the keys `a/…` one of the last
 
 
 def pages(
@@ -44,6 +45,7 @@ def pages(
     limit: int | None = None,
     stop_before: str | None = None,
     sequential: bool = False,
+    is_start_checked: bool = False,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Page]:
     """Yield the pages of a listing.
@@ -56,6 +58,7 @@ def pages(
         limit: The number of entries needed; pages beyond it are not requested ahead.
         stop_before: The key at which the caller stops reading; pages beyond it are not requested ahead.
         sequential: Whether to request one page after the other, rather than several at a time if the listing is long.
+        is_start_checked: Whether ``start_after`` is sent without asking whether the store starts there in key order.
         extra: Further parameters of ListObjectsV2, under boto3's names; ``MaxKeys`` is 1,000 by default.
 
     Returns:
@@ -64,10 +67,11 @@ def pages(
     Raises:
         S3ServerError: The response is not a listing, or is truncated and has no position to continue from, so that keys
             would be lost silently, or has the continuation token with which it was requested, so that the listing would never end.
-        S3Unsupported: ``start_after`` and ``delimiter`` are given, and the store cannot start after a key where keys are not ASCII.
+        S3Unsupported: ``start_after`` and ``delimiter`` are given, and the store cannot start after a key, as far as that is known.
 
     Requests:
         1 per page; 1 more for the page requested ahead if the iteration ends early.
+        With ``start_after`` also those of :func:`starts_in_key_order`.
         If pages are requested in several places, about a tenth more, at most 30 % and 16; and up to 96 requested ahead, in vain if the
             iteration ends early or neighbouring chains differ.
         On a store that does not support the delimiter, 1 per 1,000 keys
@@ -75,6 +79,12 @@ def pages(
     if bucket.is_directory:
         yield from _of_directory_bucket(bucket, prefix, delimiter, start_after, limit, extra)
         return
+    if start_after <= prefix and not start_after.startswith(prefix):
+        start_after = (
+            ""  # before all of these keys; MinIO and SeaweedFS compare only a start that begins with the prefix
+        )
+    if not is_start_checked:
+        starts_in_key_order(bucket, _folders_beside(start_after, len(prefix)))
     if not delimiter:
         may_split = not sequential and limit is None and _can_split(bucket, extra)
         yield from _sent(bucket, prefix, "", start_after, limit, extra, may_split=may_split, stop_before=stop_before)
@@ -137,6 +147,52 @@ def _of_directory_bucket(
             yield page._replace(objects=objects, prefixes=prefixes)
 
 
+def _folders_beside(start: str, begin: int) -> list[str]:
+    """Return the folders after a start in key order that a store which walks folders lists before it."""
+    return [start[:at] for at in range(begin, len(start)) if start[at] < "/"]
+
+
+def starts_in_key_order(bucket: BucketAddress, folders: Iterable[str] = ()) -> bool:
+    """Return whether the store starts a listing after any text in key order, as far as these folders show.
+
+    A store that walks folders, such as SeaweedFS, lists all of ``a/`` before ``a-b``, and after ``a-b`` nothing of ``a/``, although ``-``
+    comes before ``/``: a listing that starts there would lose keys. Only a folder beside the start with keys in it can be lost, and it
+    shows the order.
+
+    Args:
+        bucket: The bucket.
+        folders: The folders, without the slash at the end.
+
+    Requests:
+        none without folders, on AWS and other kinds of stores that are known, and once the answer is known; else 1 for each folder up to
+        the first one with keys, and 1 or 2 for that one
+    """
+    connection = bucket.connection
+    known: bool | None = connection.facts.get(_STARTS)
+    if known is not None:
+        return known
+    if connection.kind.lists_in_key_order or connection.capabilities.start_after_beyond_ascii is False:
+        return True
+    for folder in folders:
+        key = _first_key(bucket, f"{folder}/")
+        if key is None:
+            continue
+        found = _first_key(bucket, folder, f"{folder}{_BEFORE_SLASH}")
+        if found is not None and found <= key:
+            connection.facts[_STARTS] = True
+            return True
+        if _first_key(bucket, f"{folder}/") == key:  # it was not deleted meanwhile
+            connection.facts[_STARTS] = False
+            return False
+    return True
+
+
+def _first_key(bucket: BucketAddress, prefix: str, start_after: str = "") -> str | None:
+    """Return the first key with this prefix after a text, as the store sends it. Requests: 1."""
+    with closing(_sent(bucket, prefix, "", start_after, 1, {"MaxKeys": 1})) as pages:
+        return next((entry[0] for entry in next(pages).objects), None)
+
+
 def _can_split(bucket: BucketAddress, extra: Mapping[str, Any] | None) -> bool:
     """Return whether nothing known of the store and the parameters speaks against starting the listing in several places."""
     connection = bucket.connection
@@ -169,17 +225,20 @@ def _sent(
         parameters["Delimiter"] = delimiter
     # Version 1 of the API has no tokens: each page is asked for by the last key of the page before it.
     position = "Marker" if connection.capabilities.list_v2 is False else "StartAfter"
-    if start_after and connection.capabilities.start_after_beyond_ascii is not False:
+    is_sent = (
+        connection.capabilities.start_after_beyond_ascii is not False and connection.facts.get(_STARTS) is not False
+    )
+    if start_after and is_sent:
         parameters[position] = start_after
     elif start_after and delimiter:
         raise S3Unsupported(
-            f"s3://{bucket_name}/: this store cannot list prefixes after a key: it would leave out keys that are not ASCII",
+            f"s3://{bucket_name}/: this store cannot list prefixes after a key: it would leave out keys, such as those that are not ASCII",
             operation="ListObjectsV2",
             bucket=bucket_name,
         )
     elif (
         start_after
-    ):  # the store would leave out keys beyond ASCII: list all keys, in whole pages, and drop those before the start
+    ):  # the store would leave out keys: list all of them, in whole pages, and drop those before the start
         parameters["MaxKeys"] = _PAGE_SIZE
     seen = 0
     ahead: Begun | None = None
@@ -218,6 +277,8 @@ def _sent(
             page = _from_answer(answer.parsed or {}, bucket_name)
         seen += len(page.objects) + len(page.prefixes)
         wanted = _only_what_was_asked(page, prefix, start_after)
+        if position in parameters and any(entry[0] <= start_after for entry in page.objects):
+            connection.facts[_STARTS] = False
         if may_split:
             first_pages.append(wanted)
             may_split = len(first_pages) < _PAGES_BEFORE_SPLITTING
@@ -374,7 +435,7 @@ def _only_what_was_asked(page: Page, prefix: str, start_after: str) -> Page:
     store that does not sort its entries.
     """
     objects, prefixes = page.objects, page.prefixes
-    if start_after and objects and objects[0][0] <= start_after:
+    if start_after:
         objects = [entry for entry in objects if entry[0] > start_after]
     if prefix:
         objects = [entry for entry in objects if entry[0].startswith(prefix)]

@@ -58,6 +58,8 @@ def pages(
         1 per page
     """
     parameters: dict[str, Any] = {"Bucket": bucket.name, "MaxKeys": 1000, **(extra or {})}
+    if start_after <= prefix and not start_after.startswith(prefix):
+        start_after = ""  # before all of these keys; MinIO refuses a start that does not begin with the prefix
     for name, value in (("Prefix", prefix), ("Delimiter", delimiter), ("KeyMarker", start_after)):
         if value:
             parameters[name] = value

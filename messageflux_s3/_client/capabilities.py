@@ -16,8 +16,10 @@ from .aws_hosts import is_aws_host
 Preset = Literal["auto", "aws", "r2", "minio", "ceph", "gcs", "other"]
 PRESETS: tuple[str, ...] = get_args(Preset)
 
-Condition = Literal["honoured", "ignored", "refused", "sequential"]
-"""How a store treats a condition on a write. ``"sequential"``: honoured only without concurrent writes."""
+Condition = Literal["honoured", "ignored", "refused", "sequential", "existing"]
+"""How a store treats a condition on a write.
+
+``"sequential"``: honoured only without concurrent writes. ``"existing"``: an ETag is compared only where there is an object."""
 
 BulkDelete = Literal["checksum", "md5", "single"]
 """How to delete many keys: DeleteObjects with a checksum, with Content-MD5, or one DeleteObject for each key."""
@@ -177,6 +179,7 @@ class Kind(NamedTuple):
         has_quoted_etags: Whether conditions on requests carry ETags with their quotes, as in HTTP. radosgw accepts only ETags without.
         needs_equal_parts: Whether all parts of an upload but the last must have the same size.
         may_split_listings: Whether a long listing may be continued in several places; not where this was not tried.
+        lists_in_key_order: Whether listings are known to be in key order. Some stores walk folders: SeaweedFS lists ``a/x`` before ``a-b``.
         region: The region to sign for, if none is configured.
     """
 
@@ -185,6 +188,7 @@ class Kind(NamedTuple):
     has_quoted_etags: bool = False
     needs_equal_parts: bool = False
     may_split_listings: bool = True
+    lists_in_key_order: bool = True
     region: str = "us-east-1"
 
 
@@ -206,7 +210,7 @@ KINDS: dict[str, Kind] = {
         has_quoted_etags=True,
         may_split_listings=False,
     ),
-    "other": Kind("S3-compatible store", Capabilities(checksums=False)),
+    "other": Kind("S3-compatible store", Capabilities(checksums=False), lists_in_key_order=False),
 }
 """The kind of store that each preset but ``"auto"`` means. No other module names a preset, except to ask for AWS or to compare two."""
 

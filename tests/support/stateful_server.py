@@ -56,6 +56,7 @@ ODDITIES = {
     "Last-Modified as asctime": "Sat Nov 21 05:00:00 2026",
     "Last-Modified in seconds": "1795237200",
     "no Last-Modified": "the header is missing",
+    "folders walked": "a listing is in the order of a walk through folders, as SeaweedFS's: all of a/ comes before a-b",
     "errors in 200": "copies and Completes are answered with 200 and an error document",
     **FRAMINGS,
 }
@@ -137,7 +138,8 @@ class StatefulStore:
         server: The server whose answers it takes over; without one set ``server.answer = store``.
         oddities: Names of :data:`ODDITIES`. Those of :data:`FRAMINGS` have an effect on a :class:`StatefulServer` only.
         conditions: How If-Match and If-None-Match on writes are treated: ``"honoured"``, ``"ignored"``, ``"refused"`` with 501, or
-            ``"sequential"``: compared first and written a moment later, so that two writers can both succeed.
+            ``"sequential"``: compared first and written a moment later, so that two writers can both succeed; or ``"existing"``: If-Match
+            is compared only if there is an object.
         clock_offset: The error of the clock in seconds; None for a clock fixed at :data:`MODIFIED` and no Date header.
 
     Attributes:
@@ -296,7 +298,7 @@ class StatefulStore:
         if "if-none-match" in asked.headers and found is not None:
             return refusal(412, "PreconditionFailed")
         if wanted is not None and found is None:
-            return refusal(404, "NoSuchKey")
+            return None if self.conditions == "existing" else refusal(404, "NoSuchKey")
         if wanted is not None and found is not None and not self._matches(wanted, found.etag):
             return refusal(412, "PreconditionFailed")
         return None
@@ -543,12 +545,12 @@ class StatefulStore:
             or asked.query.get("key-marker", "")
         )
         at_most = int(asked.query.get("max-keys", "1000"))
-        keys = [key for key in sorted(self.objects, key=lambda key: key.encode()) if key.startswith(prefix)]
+        keys = [key for key in sorted(self.objects, key=self._order) if key.startswith(prefix)]
         entries: dict[str, str] = {}
         for key in keys:
             rest, mark, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             name = f"{prefix}{rest}{mark}" if mark else key
-            if name.encode() > after.encode() and not (mark and after.startswith(name)):
+            if (not after or self._order(name) > self._order(after)) and not (mark and after.startswith(name)):
                 entries.setdefault(name, "CommonPrefixes" if mark else element)
         page = [*entries.items()][:at_most]
         is_truncated = len(entries) > len(page) > 0
@@ -576,6 +578,9 @@ class StatefulStore:
             inside += f"<{element}>{''.join(fields)}{further}</{element}>"
         return self._document(root, inside)
 
+    def _order(self, key: str) -> list[bytes]:
+        return [part.encode() for part in (key.split("/") if "folders walked" in self.oddities else [key])]
+
     def _field(self, name: str, value: str, *, url: bool = False) -> str:
         text = quote(value) if url else escape(value, {'"': "&quot;"})
         keeps_cr = {"raw carriage returns", "raw carriage returns, no encoding"} & self.oddities
@@ -601,8 +606,9 @@ class StatefulServer(ScriptedServer):
     """
 
     def __init__(self, state: StatefulStore) -> None:
-        self.state = state
-        super().__init__()
+        self.state, oddities = state, state.oddities
+        super().__init__()  # sets no oddities
+        self.oddities = oddities
         self.answer = state
 
     @property
