@@ -1180,6 +1180,28 @@ def test_conditional_deletions_race_with_unconditional_writes(conditions: str, v
         assert server.state.objects == {}
 
 
+def test_a_condition_that_is_compared_only_where_there_is_an_object_is_not_relied_on() -> None:
+    """On MinIO before September 2025 a write under If-Match brought back an object that was deleted. An append is better with it."""
+    with run_stateful_server(conditions="existing") as server:
+        bucket = server.bucket()
+        for ability in ("put_if_match", "multipart_if_match"):
+            assert condition_probe.race(bucket._address, ability) == "existing"
+        etag = bucket.put_object("gone", b"x").etag
+        bucket.delete_object("gone")
+        bucket.put_object("k", b"x")
+        for action in (
+            lambda: bucket.put_object("gone", b"y", if_match=etag),
+            lambda: bucket["k"].update(lambda body: b"y"),
+            lambda: bucket.lock("lock").__enter__(),
+        ):
+            with pytest.raises(s3.S3Unsupported, match="would create one that was deleted"):
+                action()
+        with bucket["k"].open("ab") as file:
+            file.write(b"z")
+        assert "if-match" in next(asked for asked in reversed(server.asked) if asked.method == "PUT").headers
+        assert {key: stored.body for key, stored in server.state.objects.items() if "lock" not in key} == {"k": b"xz"}
+
+
 def test_a_race_has_all_its_writers_whatever_max_concurrency_is() -> None:
     """Writers one after the other would find that the store honours the condition."""
     with run_stateful_server(conditions="sequential") as server:

@@ -288,7 +288,7 @@ class _Copying:
             or not all(conditional.honours(target.bucket, ability) for ability in abilities)
         ):
             return make()
-        condition = conditional.precondition(if_match=etag)
+        condition = conditional.precondition(if_match=etag)._replace(is_optional=True)
         self._call, self._idempotency_token = conditional.ConditionalWrite(target, condition), condition.token
         try:
             return make()

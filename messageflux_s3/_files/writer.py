@@ -667,7 +667,7 @@ class ObjectWriter(io.BufferedIOBase):
     def _precondition(self) -> conditional.Precondition:
         """The condition of the request that makes the object visible: the existing object is unchanged, or there is none."""
         if_match = self._if_match if self._base is None else self._base.etag
-        return conditional.Precondition(if_match, self._idempotency_token, self._carried)
+        return conditional.Precondition(if_match, self._idempotency_token, self._carried, is_optional=self.mode == "ab")
 
     @property
     def _carried(self) -> str:

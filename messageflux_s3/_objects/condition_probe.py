@@ -106,6 +106,7 @@ def require(bucket: BucketAddress, ability: Ability) -> None:
         "ignored": "ignores it, and would overwrite",
         "refused": "rejects it",
         "sequential": "honours it only without concurrent writers: of several racing writers more than one succeeded",
+        "existing": "ignores it where there is no object, and would create one that was deleted meanwhile",
     }[answer]
     raise S3Unsupported(
         f"{request} with {condition} on s3://{bucket.name}: this store {what} ({ability} is {answer!r}). Nothing was written.",
@@ -121,7 +122,8 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
         ability: The request and its condition.
 
     Returns:
-        ``"honoured"``, ``"ignored"``, ``"refused"``, or ``"sequential"`` (honoured in sequential writes, but not in concurrent ones).
+        ``"honoured"``, ``"ignored"``, ``"refused"``, ``"sequential"`` (honoured in sequential writes, but not in concurrent ones), or
+        ``"existing"`` (honoured where there is an object; where there is none, the write creates it).
 
     Raises:
         S3AccessDenied: Writing below ``.mfs3-probe/`` is not allowed.
@@ -141,7 +143,8 @@ def race(bucket: BucketAddress, ability: Ability) -> Condition:
         for _ in range(rounds):
             if not _round_holds(scratch, ability, key, outcomes):
                 return "sequential"
-        return outcomes.verdict(rounds)
+        verdict = outcomes.verdict(rounds)
+        return "existing" if verdict == "honoured" and _creates(scratch, ability) else verdict
 
 
 class _Outcomes:
@@ -245,6 +248,22 @@ def _in_sequence(scratch: Scratch, ability: Ability) -> Condition:
         if not is_honoured:  # a store that refuses this request in each form may honour other ones in the former form
             learn(scratch.connection, former)
     return "honoured" if is_honoured else "refused"
+
+
+def _creates(scratch: Scratch, ability: Ability) -> bool:
+    """Return whether a write whose condition names an ETag creates an object where there is none.
+
+    MinIO before September 2025 compares the ETag only if there is an object: an update would bring back one that was deleted.
+    """
+    if ability.endswith("absent"):
+        return False
+    key = scratch.new_key()
+    try:
+        _writer(scratch, ability, key)(_AFTER, _condition(scratch, ability, "0" * 32))
+    except S3Error as error:
+        if not isinstance(error, S3PreconditionFailed | S3NoSuchItem):
+            _raise_if_no_verdict(error)
+    return scratch.read(key) is not None
 
 
 def _still_reads(scratch: Scratch, key: str, body: bytes) -> bool:

@@ -81,11 +81,13 @@ class Precondition(NamedTuple):
         if_match: The ETag that the object must have; None: the object must not exist.
         token: The idempotency token: a random ID, used for all attempts.
         carried: Earlier idempotency tokens to keep in the metadata, the latest first, separated by blanks.
+        is_optional: Whether the write is better with the condition than without it also where the store creates a missing object.
     """
 
     if_match: str | None
     token: str
     carried: str = ""
+    is_optional: bool = False
 
 
 def precondition(*, if_absent: bool = False, if_match: str | None = None, carried: str = "") -> Precondition:
@@ -238,10 +240,11 @@ def require(bucket: BucketAddress, kind: Ability) -> None:
 def honours(bucket: BucketAddress, kind: Ability) -> bool:
     """Return whether the store honours the condition, even with concurrent writers; False if probing is not permitted.
 
-    For callers that have an alternative to the condition. Requests: those of :func:`condition_probe.known`.
+    For callers that have an alternative to the condition. It is worse also where the condition is honoured only if there is an object.
+    Requests: those of :func:`condition_probe.known`.
     """
     try:
-        return condition_probe.known(bucket, kind) == "honoured"
+        return condition_probe.known(bucket, kind) in ("honoured", "existing")
     except S3AccessDenied:
         return False
 
@@ -265,6 +268,7 @@ class ConditionalWrite:
         self._is_creation = condition.if_match is None
         self._etag = "" if condition.if_match is None else strong(condition.if_match, address)
         self._token = condition.token
+        self._is_optional = condition.is_optional
         self._replaces = condition.carried.partition(" ")[0]
         self._began: float  # monotonic time of the first attempt
         self._doubtful: S3Error | None = None  # error of an attempt that may have written; kept across repeated uploads
@@ -285,7 +289,9 @@ class ConditionalWrite:
         bucket = self._address.bucket
         if not bucket.connection.is_aws:
             self._is_versioned = is_versioned(bucket)
-            require(bucket, self._ability(operation))
+            ability = self._ability(operation)
+            if not (self._is_optional and honours(bucket, ability)):
+                require(bucket, ability)
 
     def _ability(self, operation: str) -> Ability:
         if operation == "DeleteObject":
