@@ -36,6 +36,7 @@ from support.scripted_server import RawServer, Script
 from support.servers import Server, run_rclone
 from support.waiting import wait_until
 
+from messageflux_s3._client.exchange import Request, lane_form
 from messageflux_s3._http import eligibility
 from messageflux_s3._http.connections import is_readable
 from messageflux_s3._http.eligibility import Endpoint
@@ -104,6 +105,13 @@ def opened(rclone: Server) -> tuple[Any, Lane, str]:
     client.put_object(Bucket=bucket, Key="first", Body=b"1")
     assert lane.status.open
     return client, lane, bucket
+
+
+@pytest.mark.parametrize("operation", ["HeadObject", "GetObject", "PutObject", "CopyObject", "DeleteObject"])
+def test_a_request_for_an_object_without_a_key_is_not_one_for_the_bucket(operation: str) -> None:
+    """DELETE /bucket deletes the bucket. boto3 refuses the empty key."""
+    assert lane_form(Request(operation, "bkt", "k")) is not None
+    assert lane_form(Request(operation, "bkt", "")) is None
 
 
 # -- against a real server

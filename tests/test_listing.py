@@ -554,6 +554,41 @@ def test_a_start_before_the_prefix_is_not_sent(scripted_server: ScriptedServer, 
         assert [obj.key for obj in bucket.find("b/", start_after=start, versions=are_versions)] == ["b/x"]
 
 
+_TIME = "<LastModified>2026-01-01T00:00:00Z</LastModified>"
+INCOMPLETE = {
+    "key": ("ListBucketResult", f"<Contents>{_TIME}<Size>1</Size></Contents>"),
+    "empty key": ("ListBucketResult", f"<Contents><Key></Key>{_TIME}<Size>1</Size></Contents>"),
+    "prefix": ("ListBucketResult", "<CommonPrefixes></CommonPrefixes>"),
+    "version's key": ("ListVersionsResult", f"<Version><VersionId>1</VersionId>{_TIME}</Version>"),
+    "version's time": ("ListVersionsResult", "<Version><Key>k</Key><VersionId>1</VersionId></Version>"),
+    "marker's key": ("ListVersionsResult", f"<DeleteMarker><VersionId>1</VersionId>{_TIME}</DeleteMarker>"),
+    "prefix of versions": ("ListVersionsResult", "<CommonPrefixes></CommonPrefixes>"),
+    "upload's ID": ("ListMultipartUploadsResult", "<Upload><Key>k</Key></Upload>"),
+    "upload's key": ("ListMultipartUploadsResult", "<Upload><UploadId>1</UploadId></Upload>"),
+}
+
+
+@pytest.mark.lane
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_an_entry_without_key_prefix_time_or_id_raises_a_server_error(
+    scripted_server: ScriptedServer, name: str
+) -> None:
+    """Nothing is deleted: a deletion of the key "" would be one of the bucket."""
+    root, inside = INCOMPLETE[name]
+    scripted_server.answer = lambda asked: document(root, inside) if asked.method == "GET" else (204, {}, b"")
+    bucket = scripted_server.bucket()
+    for _ in range(2):  # the second time the lane is open
+        with pytest.raises(S3ServerError, match="an entry of the listing"):
+            if root == "ListBucketResult":
+                bucket.find(min_size=0).delete()
+            elif root == "ListVersionsResult":
+                list(bucket.find(versions=True))
+            else:
+                versions.abort_uploads(bucket._address)
+        bucket.delete_object("another")
+    assert [asked.key for asked in scripted_server.asked if asked.method != "GET"] == ["another", "another"]
+
+
 def believing(server: ScriptedServer, **known: bool) -> S3Bucket:
     """A bucket of a store with these capabilities."""
     return S3Store(server.connect().config.replace(capabilities=Capabilities(**known))).bucket("bkt")

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from cachetools import LRUCache
 
 from .._http.lane import Lane
 from .._http.patched_code import is_moto_active
-from ..errors import S3AuthenticationError, S3ConnectionError, S3Error, S3Unsupported
+from ..errors import S3AuthenticationError, S3ConnectionError, S3Error, S3ServerError, S3Unsupported
 from . import capabilities as abilities
 from . import client_options, configured_resource, credentials
 from .aws_hosts import dns_suffix, is_regional_endpoint
@@ -49,6 +49,21 @@ HEADERS = {
 
 KNOWS_TAGGING = "knows ?tagging of objects"
 """Key in ``facts``: the store has answered GetObjectTagging with a tag document, not with the object."""
+
+
+_OF_OBJECTS: dict[str, tuple[str, ...]] = {"Contents": ("Key",), "CommonPrefixes": ("Prefix",)}
+_MEMBERS_OF_ENTRIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "ListObjects": _OF_OBJECTS,
+    "ListObjectsV2": _OF_OBJECTS,
+    "ListObjectVersions": {
+        "Versions": ("Key", "LastModified"),
+        "DeleteMarkers": ("Key", "LastModified"),
+        "CommonPrefixes": ("Prefix",),
+    },
+    "ListMultipartUploads": {"Uploads": ("Key", "UploadId")},
+    "ListObjectAnnotations": {"Annotations": ("AnnotationName", "LastModified")},
+}
+"""What each entry of a listing must have. botocore leaves out what is missing. A DELETE with an empty key would be one of the bucket."""
 
 
 class _Live(NamedTuple):
@@ -299,6 +314,7 @@ class Connection:
         """
         with self.translating(operation, parameters.get("Bucket"), parameters.get("Key")):
             answer: dict[str, Any] = getattr(self.client, _method_name(operation))(**parameters)
+            _check_entries(operation, parameters.get("Bucket"), answer)
             return answer
 
     def read_document(self, operation: str, **parameters: Any) -> bytes:
@@ -506,6 +522,20 @@ class Connection:
             return _open, (self.config,)
         signer = self._given.meta.client._get_credentials()  # type: ignore[attr-defined]
         return _open_withheld, (self.config, signer.access_key if signer is not None else None)
+
+
+def _check_entries(operation: str, bucket: str | None, answer: Mapping[str, Any]) -> None:
+    """Raise S3ServerError if an entry of a listing has no key, prefix, time or ID."""
+    for name, members in _MEMBERS_OF_ENTRIES.get(operation, {}).items():
+        for entry in answer.get(name, ()):
+            missing = next((member for member in members if not entry.get(member)), None)
+            if missing is not None:
+                raise S3ServerError(
+                    f"{operation} on s3://{bucket}/: an entry of the listing ({name}) has no {missing}",
+                    operation=operation,
+                    bucket=bucket,
+                    retryable=True,
+                )
 
 
 def _config_of(client: S3Client) -> S3Config:

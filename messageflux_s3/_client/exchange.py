@@ -466,11 +466,17 @@ _FORMS = {
 }
 """How the lane sends each operation. Parameters not listed need boto3, except ``Metadata``, ``CopySource`` and ``Delete``."""
 
+_OF_BUCKETS = frozenset({"DeleteObjects", "ListObjectsV2"})
+
 
 def lane_form(request: Request) -> LaneRequest | None:
     """Return the lane's form of a request; None if it has to be sent through boto3."""
     form = _FORMS.get(request.operation)
     if form is None or request.is_for_boto3:
+        return None
+    if (
+        not request.key and request.operation not in _OF_BUCKETS
+    ):  # it would be a request for the bucket; boto3 refuses it
         return None
     parameters = request.parameters
     if not parameters:

@@ -260,5 +260,7 @@ def _by_parser(text: str) -> Page:
     if not all(entry.key and cast("str", entry.size).isdigit() and entry.last_modified for entry in objects):
         raise Unreadable("an entry without key, size or time")
     prefixes = [name(entry, "Prefix") for entry in root.findall(f"{space}CommonPrefixes")]
+    if not all(prefixes):
+        raise Unreadable("a common prefix without text")
     token = value(root, "NextContinuationToken") or None
     return Page(objects, prefixes, token, _is_truncated(value(root, "IsTruncated"), token))

@@ -70,7 +70,7 @@ class ObjectAnnotations:
             for entry in answer.get("Annotations", ()):
                 yield Annotation(
                     entry["AnnotationName"],
-                    entry["Size"],
+                    entry.get("Size", 0),
                     as_utc(entry["LastModified"]),
                     etags.unquoted(entry.get("ETag")) or "",
                 )
