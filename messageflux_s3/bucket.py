@@ -466,7 +466,7 @@ class S3Bucket:
             S3BucketNotEmpty: The bucket is not empty, and ``force`` is not set.
 
         Requests:
-            1; on a store that is not AWS 2 or 3 more, to check that it is empty; with ``force`` also those of
+            1; on a store that is not AWS 2 more, to check that it is empty; with ``force`` also those of
             ``clear_objects(versions=True)``
         """
         if force:

@@ -353,10 +353,10 @@ def test_delete_bucket_with_force_deletes_versions_markers_and_uploads(moto: Ser
     assert not versioned.exists()
 
 
-def _listed(kind: str, query: Mapping[str, str], *, is_versioned: bool) -> Answer:
+def _listed(kind: str, query: Mapping[str, str]) -> Answer:
     """Answer as a store of one entry: an object, a former version, a delete marker, or none."""
-    if "versioning" in query:
-        return document("VersioningConfiguration", "<Status>Enabled</Status>" if is_versioned else "")
+    if "versions" in query and kind == "no versions":
+        return refusal(404, "NoSuchThing")
     entry = "<Key>k</Key><LastModified>2026-01-01T00:00:00Z</LastModified>"
     if "versions" in query:
         name = {"version": "Version", "delete marker": "DeleteMarker"}.get(kind)
@@ -365,29 +365,29 @@ def _listed(kind: str, query: Mapping[str, str], *, is_versioned: bool) -> Answe
     return document("ListBucketResult", f"<Contents>{entry}<Size>1</Size></Contents>" if kind == "object" else "")
 
 
-@pytest.mark.parametrize("kind", ["object", "version", "delete marker", "nothing"])
+@pytest.mark.parametrize("kind", ["object", "version", "delete marker", "nothing", "no versions"])
 def test_a_bucket_that_is_not_empty_is_kept_where_the_store_would_delete_it_with_its_contents(
     scripted_server: ScriptedServer, kind: str
 ) -> None:
     """SeaweedFS does, by default. Its answer to DeleteBucket is 204, whatever the bucket holds."""
-    is_versioned = kind in ("version", "delete marker")
+    is_empty = kind in ("nothing", "no versions")
 
     def answer(asked: Asked) -> Answer:
         if asked.method == "DELETE":
             return 204, {}, b""
-        return _listed(kind, asked.query, is_versioned=is_versioned)
+        return _listed(kind, asked.query)
 
     scripted_server.answer = answer
     bucket = scripted_server.bucket(lane=False)
     fs = MessagefluxS3FileSystem(bucket.store)
     deletions: list[Callable[[], None]] = [bucket.delete_bucket, lambda: fs.rmdir("bkt")]
     for delete in deletions:
-        if kind == "nothing":
+        if is_empty:
             delete()
         else:
             with pytest.raises(s3.S3BucketNotEmpty, match=r"holds 'k'\. Nothing was sent"):
                 delete()
-    assert scripted_server.whats.count("DELETE ") == (2 if kind == "nothing" else 0)
+    assert scripted_server.whats.count("DELETE ") == (2 if is_empty else 0)
 
 
 def test_a_bucket_that_cannot_be_listed_is_not_deleted(scripted_server: ScriptedServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -14,6 +15,8 @@ from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
 from ..errors import S3BucketNotEmpty, S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
 from . import batch, common_prefixes, listing
+
+logger = logging.getLogger("messageflux_s3")
 
 T = TypeVar("T")
 
@@ -182,7 +185,7 @@ def delete_bucket(bucket: BucketAddress) -> None:
         S3BucketNotEmpty: The bucket holds objects or versions.
 
     Requests:
-        1; on a store that is not AWS also 1 listing, 1 GET of the versioning, and 1 listing of a bucket with versions
+        1; on a store that is not AWS also 1 listing of objects and 1 of versions
     """
     if not bucket.connection.is_aws and (key := _first_key(bucket)) is not None:
         raise S3BucketNotEmpty(
@@ -196,14 +199,18 @@ def delete_bucket(bucket: BucketAddress) -> None:
 
 
 def _first_key(bucket: BucketAddress) -> str | None:
-    """Return the key of an object or a version in a bucket; None if it is empty."""
+    """Return the key of an object or a version in a bucket; None if it has none, as far as the store can list them."""
     for page in listing.pages(bucket, limit=1, extra={"MaxKeys": 1}):
         for listed in page.objects:
             return listed[0]
-    if keeps_versions(bucket):
+    try:
         for found in pages(bucket, extra={"MaxKeys": 1}):
             for entry in (*found.objects, *found.delete_markers):
                 return entry.key
+    except S3Error as error:
+        if error.retryable:
+            raise
+        logger.debug("versions in %s cannot be listed: %s", bucket.name, error)
     return None
 
 
