@@ -1591,6 +1591,27 @@ def test_truncate_leaves_the_position_where_it_is(quick: StatefulStore, quick_ob
     assert quick.body("k") == b"fi\0\0\0\0!"
 
 
+def test_a_file_whose_temporary_file_does_not_fit_on_the_disk_is_not_committed(
+    quick: StatefulStore, quick_object: s3.S3Object
+) -> None:
+    """truncate() moves the content to the disk; what did not fit there was missing in the object, whose close() succeeded."""
+    resource = pytest.importorskip("resource")
+    quick.objects.clear()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = quick_object.open("wb")
+    file.write(bytes(3 * MIB))
+    file.seek(0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            file.truncate(20 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(OSError, match="too large"):
+        file.close()
+    assert quick.objects == {}
+
+
 @pytest.mark.parametrize("step", ["truncate", "seek"])
 def test_a_gap_that_is_larger_than_a_part_is_written_as_zeros(
     quick: StatefulStore, quick_object: s3.S3Object, step: str
@@ -1826,6 +1847,39 @@ def test_a_forked_child_continues_reading(rclone: Server, rclone_bucket: s3.S3Bu
             os._exit(0 if ok else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert file.read(MIB) == BIG[5 * MIB : 6 * MIB]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_forked_child_reads_a_file_that_a_thread_of_its_parent_is_reading(
+    quick: StatefulStore, quick_object: s3.S3Object, buffering: int
+) -> None:
+    """The thread, which holds the file's lock, does not exist in the child."""
+    quick_object.put(BIG)
+    file: Any = quick_object.open("rb", buffering=buffering)
+    raw = file if buffering == 0 else file.raw
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with raw._lock, file._lock:  # as a read in progress does
+            is_held.set()
+            may_end.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(60)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # a child that hangs is killed
+        file.seek(3 * MIB)
+        os._exit(0 if file.read(MIB) == BIG[3 * MIB : 4 * MIB] else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    may_end.set()
+    holder.join(60)
+    file.close()
+    assert code == 0
 
 
 # -- what befalls a writer ------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,37 @@ def test_a_body_in_chunks_that_ends_early_is_not_written_back(
         assert store.body("k") == BODY
     else:
         assert store.body("k") == BODY + b"more"
+
+
+def pieces_of_stream(obj: s3.S3Object) -> Iterator[bytes]:
+    with obj.body_stream as stream:
+        yield from iter(lambda: stream.read(100_000), b"")
+
+
+ITERATIONS: dict[str, Callable[[s3.S3Object], Iterator[bytes]]] = {
+    "body_stream": pieces_of_stream,
+    "iter_chunks": lambda obj: obj.iter_chunks(100_000),
+    "iter_lines": lambda obj: (line + b"\n" for line in obj.iter_lines()),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("iteration", ITERATIONS.values(), ids=ITERATIONS)
+def test_a_forked_child_reads_a_stream_of_its_parent_from_a_connection_of_its_own(
+    scripted_server: ScriptedServer, iteration: Callable[[s3.S3Object], Iterator[bytes]]
+) -> None:
+    """On a shared connection each lost the bytes that the other one read, without an error."""
+    body = b"".join(b"%07d\n" % number for number in range(500_000))
+    scripted_server.answer = lambda asked: content_of(asked, body)
+    pieces = iteration(scripted_server.bucket(lane=False, read_timeout=5)["k"])
+    read = next(pieces)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)  # a child that hangs is killed
+        while len(read) < len(body) // 4 * 3:
+            read += next(pieces)
+        os._exit(0 if body.startswith(read) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert read + b"".join(pieces) == body

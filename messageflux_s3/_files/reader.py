@@ -13,6 +13,7 @@ import io
 import operator
 import os
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
@@ -73,6 +74,7 @@ class BufferedObjectReader(io.BufferedReader):
     def __init__(self, raw: ObjectReader, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
         self._lock = threading.RLock()  # held while the position changes, never during a request
+        _open.add(self)
 
     path: str
 
@@ -176,6 +178,7 @@ class ObjectReader(io.RawIOBase):
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        _open.add(self)
 
     def readable(self) -> bool:
         self._check_open()
@@ -456,3 +459,16 @@ class ObjectReader(io.RawIOBase):
 
     def __repr__(self) -> str:
         return f"<ObjectReader name={self.name!r}{' closed' if self.closed else ''}>"
+
+
+_open: weakref.WeakSet[BufferedObjectReader | ObjectReader] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    """Replace the locks of the files in a forked child: they may be held by threads that the child does not have."""
+    for reader in list(_open):
+        reader._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -408,9 +408,9 @@ class ObjectWriter(io.BufferedIOBase):
                 raise io.UnsupportedOperation("an object is written as a stream: not seekable")
             if target < 0:
                 raise ValueError(f"cannot seek to {target}, before the beginning of {self.name!r}")
-            self._local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
-            self._local.write(self._buffer)
-            self._buffer = bytearray()
+            local = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115
+            local.write(self._buffer)
+            self._local, self._buffer = local, bytearray()
         target = offset
         if whence != io.SEEK_SET:
             position = self._local.tell()
@@ -435,6 +435,7 @@ class ObjectWriter(io.BufferedIOBase):
 
         Raises:
             io.UnsupportedOperation: The file is a stream (see ``seek``).
+            OSError: The content could not be written to the disk, such as a full one; the file is closed, and nothing of it is visible.
             ValueError: The size is negative.
         """
         self._check_open()
@@ -450,7 +451,11 @@ class ObjectWriter(io.BufferedIOBase):
         position = self._local.tell()
         size = position if size is None else size
         if size > PART_BYTES:
-            self._local.rollover()
+            try:
+                self._local.rollover()
+            except BaseException as error:
+                self._fail(error)  # the file on disk has only a part of the content, such as at a full disk
+                raise
         self._local.truncate(size)
         if size > self._local.seek(0, io.SEEK_END):  # truncate() does not extend a file in memory
             self._local.seek(size - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import operator
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -408,8 +409,8 @@ class ObjectStream(io.RawIOBase):
     """One range of an object, read sequentially. If the connection breaks, the rest is requested with If-Match.
 
     A failed request is attempted up to ``max_attempts`` times, after a pause that grows up to two seconds; every byte received resets the
-    count. A truncated body raises an error instead of ending the stream. Close the stream, or use it in a ``with`` block; it also closes
-    itself when garbage-collected.
+    count. A truncated body raises an error instead of ending the stream. A forked child requests the rest for itself. Close the stream, or
+    use it in a ``with`` block; it also closes itself when garbage-collected.
     """
 
     def __init__(self, reader: RangedReader, start: int, end: int | None) -> None:
@@ -421,6 +422,7 @@ class ObjectStream(io.RawIOBase):
         self._begun_at = start  # the offset at which the current body begins
         self._unread: list[bytes] = []  # received before a read failed; the next read returns it first
         self._is_broken = True  # whether the range must be requested: at first, and after a failure
+        self._pid = os.getpid()
         self._end_is_unchecked = False  # whether the body may go on after the size of the object in another response
         self._is_longer = False
         self.is_range = False
@@ -487,6 +489,9 @@ class ObjectStream(io.RawIOBase):
     def _read_pieces(self, pieces: list[bytes], stop: int | None) -> None:
         """Append pieces of the body up to the offset ``stop``, or to the end."""
         reader = self._reader
+        if self._pid != os.getpid():
+            # The connection is the parent's too: of the bytes that arrive on it, each process would get those that the other does not read.
+            self._pid, self._is_broken = os.getpid(), True
         if reader.size is not None:  # it may have been learnt since the response, which had no length
             self.stop_at(reader.size)
         failures = 0
