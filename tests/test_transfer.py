@@ -451,6 +451,26 @@ def test_journal_never_names_parts_that_are_not_in_the_file(
         assert all(found[part * 10 : part * 10 + 10] == body[:10] for part in file.done), (etag, file.done)
 
 
+def test_a_line_of_the_journal_that_the_disk_has_no_space_for_names_no_other_part(tmp_path: Path) -> None:
+    """Of the line "12" the disk took the "1"; after it "7" was read as 17, a part that the file did not have."""
+    resource = pytest.importorskip("resource")
+    heading = {"etag": "e", "start": 0, "end": 100}
+    partial = partial_file.PartialFile(tmp_path / "file", heading)
+    [journal] = tmp_path.glob("*.mfs3-journal")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 1, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            partial.note(12)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    partial.note(7)
+    partial.close(keep=True)
+    again = partial_file.PartialFile(tmp_path / "file", heading)
+    assert again.done == {7}
+    again.close(keep=False)
+
+
 def test_two_resumed_downloads_to_one_target_do_not_mix(rclone_bucket: S3Bucket, tmp_path: Path) -> None:
     """The second finds the partial file locked and uses another one; both end with a complete file, without temporary files."""
     rclone_bucket.upload_object("k", LARGE)

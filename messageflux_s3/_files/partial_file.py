@@ -188,9 +188,17 @@ class PartialFile:
 
     def note(self, number: int) -> None:
         """Record a complete part in the journal, after an fsync of the file, so that the journal is correct even after a power loss."""
-        if self._journal is not None:
-            os.fsync(self._fd)
-            self._journal.write(b"%d\n" % number)
+        if self._journal is None:
+            return
+        os.fsync(self._fd)
+        line = b"%d\n" % number
+        with self._lock:
+            start = self._journal.tell()
+            if self._journal.write(line) != len(line):
+                # The disk is full. With the beginning of this line, the next one would name another part, which the file does not have.
+                self._journal.truncate(start)
+                self._journal.seek(start)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._journal_path))
 
     def hash_into(self, digest: Any, start: int, end: int) -> None:
         at = start
