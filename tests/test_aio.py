@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import botocore.exceptions
 import pytest
 from support.async_runs import no_task_left, no_thread_left
 from support.cancellation import MOMENTS, cancelled
@@ -624,6 +625,33 @@ def test_refreshing_credentials_does_not_block_the_event_loop(scripted_store: An
     asyncio.run(work())
     assert len(asked) == 1
     assert threading.main_thread().name not in asked
+
+
+@pytest.mark.lane
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("failure", ["refused", "expired"])
+def test_credentials_that_cannot_be_refreshed_raise_an_authentication_error(
+    scripted_store: Any, failure: str, is_async: bool
+) -> None:
+    """Not an exception of botocore's, or its RuntimeError."""
+    is_first = [True]
+
+    def credentials() -> dict[str, Any]:
+        if failure == "refused" and not is_first:
+            raise botocore.exceptions.CredentialRetrievalError(provider="test", error_msg="no")
+        end = datetime.now(timezone.utc) + timedelta(seconds=60 if is_first else -60)
+        return {"access_key": "AK", "secret_key": "SK", "expires_at": end}
+
+    server, store = scripted_store(lambda head: OK, access_key=None, secret_key=None, credentials=credentials)
+    is_first.clear()
+
+    async def work() -> None:
+        async with store:
+            await store.bucket("bkt").get_object("k")
+
+    with pytest.raises(s3.S3AuthenticationError, match="expired" if failure == "expired" else "no"):
+        asyncio.run(work()) if is_async else store._store.bucket("bkt").get_object("k")
+    assert server.requests == []
 
 
 def test_a_conditional_write_never_replaces_an_object(server: Server) -> None:

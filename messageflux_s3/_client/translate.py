@@ -294,6 +294,14 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
             key=key,
             retryable=True,
         )
+    if isinstance(error, RuntimeError) and _is_about_credentials(error):
+        return S3AuthenticationError(
+            f"{_what(operation, bucket, key)}: the credentials have expired, and those that replaced them have expired as well. If "
+            "they are new, this machine's clock is off.",
+            operation=operation,
+            bucket=bucket,
+            key=key,
+        )
     if isinstance(error, (botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error)):
         return S3Error(
             f"{_what(operation, bucket, key)}: {_masked(str(error))}", operation=operation, bucket=bucket, key=key
@@ -314,6 +322,14 @@ def _is_about_an_answer(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _is_about_credentials(error: BaseException) -> bool:
+    """Return whether an exception was raised in botocore's code for credentials itself, not in a function that it called."""
+    trace, name = error.__traceback__, None
+    while trace is not None:
+        name, trace = trace.tb_frame.f_globals.get("__name__"), trace.tb_next
+    return name == "botocore.credentials"
 
 
 def _masked(text: str) -> str:

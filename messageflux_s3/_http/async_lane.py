@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 from .connections import IDLE_SECONDS, Address, is_readable
-from .eligibility import Endpoint
+from .eligibility import REFRESH_ERRORS, Endpoint
 from .http1 import BODY_LIMIT, LaneRequest, LaneResponse, NotForLane, Reader, may_repeat
 from .lane import Lane
+
+logger = logging.getLogger("messageflux_s3")
 
 _SECONDS_FOR_A_WRITE = 5.0
 """Seconds that a cancelled task waits for the response to a request that changes something."""
@@ -56,7 +59,11 @@ class AsyncLane:
             eligibility = self._lane.eligibility
             if eligibility.credentials_need_refresh():
                 # Refreshing the credentials may send a request, which would block the event loop.
-                await asyncio.to_thread(eligibility.credentials)
+                try:
+                    await asyncio.to_thread(eligibility.credentials)
+                except REFRESH_ERRORS as error:
+                    logger.debug("lane: %r is left to boto3: %s", request, error)
+                    return None
             prepared = self._lane.prepare(request)
             if prepared is None:
                 return None
@@ -172,7 +179,10 @@ class AsyncConnection(asyncio.Protocol):
         """
         if self._transport is None or self.is_closed:
             return True
-        return is_readable(self._transport.get_extra_info("socket"))
+        try:
+            return is_readable(self._transport.get_extra_info("socket"))
+        except (OSError, ValueError):  # over TLS, the socket is closed a moment before connection_lost() is called
+            return True
 
     async def exchange(self, request: LaneRequest, data: bytes, body_limit: int, read_timeout: float | None) -> Reader:
         """Send a request and wait until its response is complete.

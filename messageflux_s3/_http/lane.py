@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError
-
 from .connections import ConnectionPool, LaneConnection
-from .eligibility import Eligibility, Endpoint
+from .eligibility import REFRESH_ERRORS, Eligibility, Endpoint
 from .http1 import (
     BODY_LIMIT,
     BodySink,
@@ -276,7 +274,7 @@ class Lane:
                 headers=self._headers,
                 with_body=with_body,
             )
-        except (NotForLane, BotoCoreError) as error:
+        except (NotForLane, *REFRESH_ERRORS) as error:
             logger.debug("lane: %r is left to boto3: %s", request, error)
             return None
         return endpoint, data
