@@ -17,7 +17,7 @@ from support.scripted_server import Answer, Asked, RawServer, ScriptedServer, do
 from support.servers import Server, run_moto, run_rclone
 from support.waiting import wait_until
 
-from messageflux_s3 import Capabilities, S3Bucket, S3NoSuchBucket, S3ServerError, S3Store, S3Unsupported
+from messageflux_s3 import Capabilities, S3Bucket, S3Error, S3NoSuchBucket, S3ServerError, S3Store, S3Unsupported
 from messageflux_s3._bulk import listing, versions
 from messageflux_s3._formats.listing_pages import Unreadable, _by_parser, _by_pattern, next_token, parse_page
 from messageflux_s3._http.lane import Lane
@@ -498,6 +498,28 @@ def test_a_page_that_a_store_repeats_is_not_yielded_twice(scripted_server: Scrip
             for obj in query:
                 keys.append(obj.key)
         assert keys == ["a", "b"]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("of_versions", [False, True])
+def test_a_listing_that_returns_to_an_earlier_page_raises(
+    scripted_server: ScriptedServer, of_versions: bool, count: int
+) -> None:
+    """It never ends, although no page has the token with which it was requested."""
+
+    def answer(asked: Asked) -> Answer:
+        at = int(asked.query.get("key-marker") or asked.query.get("continuation-token") or count)
+        later, end = at % count + 1, "<IsTruncated>true</IsTruncated>"
+        if of_versions:
+            entry = f"<Key>k</Key><VersionId>{at}</VersionId><LastModified>2026-01-01T00:00:00Z</LastModified>"
+            content = f"<Version>{entry}</Version>{end}<NextKeyMarker>{later}</NextKeyMarker>"
+            return document("ListVersionsResult", content)
+        entry = ENTRY.format(key=f"k{at}", size=1)
+        return document("ListBucketResult", f"{entry}{end}<NextContinuationToken>{later}</NextContinuationToken>")
+
+    scripted_server.answer = answer
+    with pytest.raises(S3Error, match=r"repeats its continuation token|no valid marker"):
+        list(itertools.islice(scripted_server.bucket().find(versions=of_versions), 100))
 
 
 @pytest.mark.lane

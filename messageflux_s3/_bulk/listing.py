@@ -21,6 +21,7 @@ from .._formats.listing_pages import Listed, Page, Unreadable, next_token, parse
 from .._http.connection_budget import FURTHER
 from ..errors import S3ServerError, S3Unsupported
 from . import common_prefixes, split_listing
+from .positions import Positions
 
 __all__ = ["Listed", "Page", "pages"]
 
@@ -66,7 +67,7 @@ def pages(
 
     Raises:
         S3ServerError: The response is not a listing, or is truncated and has no position to continue from, so that keys
-            would be lost silently, or has the continuation token with which it was requested, so that the listing would never end.
+            would be lost silently, or has a continuation token with which a page was requested, so that the listing would never end.
         S3Unsupported: ``start_after`` and ``delimiter`` are given, and the store cannot start after a key, as far as that is known.
 
     Requests:
@@ -241,6 +242,7 @@ def _sent(
     ):  # the store would leave out keys: list all of them, in whole pages, and drop those before the start
         parameters["MaxKeys"] = _PAGE_SIZE
     seen = 0
+    positions = Positions()
     ahead: Begun | None = None
     first_pages: list[Page] = []
     page_wait = 0.0  # the longest time that a page was waited for which was requested ahead
@@ -287,7 +289,7 @@ def _sent(
         is_split = is_split and page.token is not None and page.is_truncated
         try:
             # Before the page is yielded: it may be the former one again.
-            following = _following(page, parameters, position)
+            following = _following(page, parameters, position, positions)
             if not is_split:
                 yield wanted
         except BaseException:
@@ -298,28 +300,29 @@ def _sent(
             latest = yield from _split(bucket, parameters, first_pages, page_wait, stop_before)
             if latest is None:
                 return
-            following = _following(latest, parameters, position)
+            following = _following(latest, parameters, position, positions)
         if not following:
             return
         parameters.pop("ContinuationToken", None)
         parameters.update(following)
 
 
-def _following(page: Page, parameters: Mapping[str, Any], position: str) -> dict[str, str]:
+def _following(page: Page, parameters: Mapping[str, Any], position: str, positions: Positions) -> dict[str, str]:
     """Return the parameter with which the next page is requested; empty for the last page.
 
     Args:
         page: The page.
         parameters: The parameters with which it was requested.
         position: The name of the parameter for a key after which the listing starts.
+        positions: The continuation tokens of the pages before.
 
     Raises:
-        S3ServerError: The page is truncated, and does not say where the listing goes on, or says it goes on where this page began. A store
-            that ignores the position sends the same page again.
+        S3ServerError: The page is truncated, and does not say where the listing goes on, or says that it goes on where an earlier page
+            began. A store that ignores the position sends the same page again.
     """
     if not page.is_truncated:
         return {}
-    if page.token and page.token != parameters.get("ContinuationToken"):
+    if page.token and page.token != parameters.get("ContinuationToken") and not positions.is_repeated(page.token):
         return {"ContinuationToken": page.token}
     last = max([entry[0] for entry in page.objects[-1:]] + page.prefixes[-1:], default="")
     if not page.token and last > parameters.get(position, ""):

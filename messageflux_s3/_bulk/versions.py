@@ -15,6 +15,7 @@ from .._client.addresses import BucketAddress, ObjectAddress
 from .._objects.versioned import keeps_versions
 from ..errors import S3BucketNotEmpty, S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
 from . import batch, common_prefixes, listing
+from .positions import Positions
 
 logger = logging.getLogger("messageflux_s3")
 
@@ -66,6 +67,7 @@ def pages(
     for name, value in (("Prefix", prefix), ("Delimiter", delimiter), ("KeyMarker", start_after)):
         if value:
             parameters[name] = value
+    positions = Positions()
     while True:
         answer, root = bucket.connection.call_with_root("ListObjectVersions", "ListVersionsResult", **parameters)
         if root is not None and "Version" not in root:  # boto3 would parse it as an empty listing
@@ -82,7 +84,7 @@ def pages(
         yield page
         if not _is_truncated(answer):
             return
-        _go_on(parameters, answer, "VersionIdMarker")
+        _go_on(parameters, answer, "VersionIdMarker", positions)
 
 
 def _unsupported(bucket: BucketAddress, why: str) -> S3Unsupported:
@@ -288,6 +290,7 @@ def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
     parameters: dict[str, Any] = {"Bucket": bucket.name}
     if bucket.connection.is_aws and not bucket.is_directory:  # keys may have characters that XML cannot represent
         parameters["EncodingType"] = "url"
+    positions = Positions()
     while True:
         try:
             answer, root = bucket.connection.call_with_root(
@@ -304,7 +307,7 @@ def uploads(bucket: BucketAddress) -> Iterator[tuple[str, str]]:
             yield from ((found["Key"], found["UploadId"]) for found in answer.get("Uploads", ()))
         if not _is_truncated(answer):
             return
-        _go_on(parameters, answer, "UploadIdMarker")
+        _go_on(parameters, answer, "UploadIdMarker", positions)
 
 
 def _is_truncated(answer: Mapping[str, Any]) -> bool:
@@ -312,15 +315,15 @@ def _is_truncated(answer: Mapping[str, Any]) -> bool:
     return bool(answer.get("IsTruncated", answer.get("NextKeyMarker")))
 
 
-def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str) -> None:
+def _go_on(parameters: dict[str, Any], answer: Mapping[str, Any], second: str, positions: Positions) -> None:
     """Set the markers for the next page.
 
     Raises:
-        S3Error: The page is truncated, but has no markers, or the markers of the previous page: the listing would never end.
+        S3Error: The page is truncated, but has no markers, or those of an earlier page: the listing would never end.
     """
     markers = {"KeyMarker": answer.get("NextKeyMarker", ""), second: answer.get(f"Next{second}", "")}
     known = {name: parameters.get(name, "") for name in markers}
-    if not markers["KeyMarker"] or markers == known:
+    if not markers["KeyMarker"] or markers == known or positions.is_repeated(markers):
         raise S3Error(
             f"s3://{parameters['Bucket']}/: the listing is truncated, but has no valid marker for the next page",
             bucket=parameters["Bucket"],
