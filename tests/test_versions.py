@@ -39,6 +39,16 @@ def test_versions_are_listed_newest_first_and_read_each_by_itself(versioned: s3.
     assert versioned.find(versions=True).count() == 4
 
 
+def test_versions_of_the_key_to_start_after_are_not_listed(versioned: s3.S3Bucket) -> None:
+    """moto begins with the versions of the key marker itself, which delete() would delete."""
+    versioned.put_objects((key, text) for key in "abc" for text in ("one", "two"))
+    versioned.delete_object("b")
+    query = versioned.find(start_after="b", versions=True)
+    assert [obj.key for obj in query] == ["c", "c"]
+    query.delete()
+    assert [obj.key for obj in versioned.find(versions=True)] == ["a", "a", "b", "b"]
+
+
 def test_a_version_is_made_current_again(versioned: s3.S3Bucket) -> None:
     """A version is made current by a copy; all others are kept."""
     obj = versioned.put_object("k", "one", {"a": "b"})

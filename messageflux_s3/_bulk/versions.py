@@ -72,12 +72,17 @@ def pages(
         answer, root = bucket.connection.call_with_root("ListObjectVersions", "ListVersionsResult", **parameters)
         if root is not None and "Version" not in root:  # boto3 would parse it as an empty listing
             raise _unsupported(bucket, f"it ignored ?versions and sent a document {root}")
-        # Drop entries that the server should have filtered out: some stores alter the prefix.
-        page = VersionPage(
-            [_listed(bucket, found) for found in answer.get("Versions", ()) if found["Key"].startswith(prefix)],
-            [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)],
-            [_listed(bucket, found) for found in answer.get("DeleteMarkers", ()) if found["Key"].startswith(prefix)],
+        # Drop entries that the server should have filtered out: some stores alter the prefix, others begin with the key marker itself.
+        versions, markers = (
+            [
+                _listed(bucket, found)
+                for found in answer.get(name, ())
+                if found["Key"].startswith(prefix) and found["Key"] > start_after
+            ]
+            for name in ("Versions", "DeleteMarkers")
         )
+        prefixes = [found["Prefix"] for found in answer.get("CommonPrefixes", ()) if found["Prefix"].startswith(prefix)]
+        page = VersionPage(versions, prefixes, markers)
         keys = (entry.key for entry in (*page.objects, *page.delete_markers))
         if delimiter and not common_prefixes.are_rolled_up(keys, page.prefixes, prefix, delimiter):
             raise _unsupported(bucket, f"it does not support the delimiter {delimiter!r}")
