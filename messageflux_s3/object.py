@@ -417,11 +417,13 @@ class S3Object:
             ranged_reader.check_etag(self._address, found.etag, self._pinned_etag)
 
     def _apply_head(self, found: Head) -> None:
-        """Cache the result of a HEAD. Drop a body of another object, which another thread or task may have read meanwhile."""
-        head = self._head
+        """Cache the result of a HEAD. Drop what is cached of another object: a body that another thread or task has read, the listing."""
+        head, listed = self._head, self._listed
         if head is not None and head.etag != found.etag:
             self._body = None
         self._head = found
+        if listed is not None and not etags.same(etags.unquoted(listed[2]), found.etag):
+            self._listed = None
 
     def _run(self, steps: Steps[Result]) -> Result:
         return drivers.run(self._bucket._connection, steps)

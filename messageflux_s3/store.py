@@ -516,7 +516,8 @@ class S3Store:
                 event.key,
                 event.version_id,
                 head=Head(size=event.size, etag=event.etag, version_id=event.version_id),
-                pinned_etag=event.etag if event.version_id is None else None,
+                # Writes without versioning replace the version "null", so that it does not identify the content.
+                pinned_etag=event.etag if event.version_id in (None, "null") else None,
             )
             for event in parse_event(message)
             if event.kind not in ("removed", "expired", "lost") and (wanted is None or event.bucket in wanted)

@@ -79,6 +79,15 @@ def test_metadata_takes_one_head_and_is_cached(counted: Counted) -> None:
     assert [request.method for request in requests] == ["HEAD"]
 
 
+def test_attributes_of_a_listing_are_never_those_beside_a_head_of_a_later_object(bucket: s3.S3Bucket) -> None:
+    """A listing has no metadata; the HEAD that loads it may find another object than was listed."""
+    bucket.put_object("k", "first", {"is": "first"})
+    [kept, replaced] = [*bucket.find(), *bucket.find()]
+    assert (kept.etag, kept.metadata["is"], kept.size) == (bucket["k"].etag, "first", 5)
+    written = bucket.put_object("k", "second one", {"is": "second"})
+    assert (replaced.metadata["is"], replaced.etag, replaced.size) == ("second", written.etag, 10)
+
+
 def test_body_takes_one_get_and_caches_all_attributes(counted: Counted) -> None:
     """After it no attribute needs a request, until reload()."""
     counted.bucket.put_object("k", "text", {"a": "b"})

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.request_counting import Counted
+from support.scripted_server import ScriptedServer
 from support.servers import Server
+from support.stateful_server import StatefulStore
 
 import messageflux_s3 as s3
 from messageflux_s3.messaging.claim_check import ClaimCheck
@@ -175,6 +177,20 @@ def test_an_event_with_a_version_reads_that_version(moto_bucket: s3.S3Bucket) ->
     message = notification(moto_bucket.name, "k", size=5, eTag=first.etag, versionId=first.version_id)
     [obj] = moto_bucket.store.objects_from(json.dumps(message))
     assert (obj.version_id, obj.body) == (first.version_id, b"first")
+
+
+def test_an_event_with_the_version_null_reads_the_content_with_its_etag_or_raises(
+    scripted_server: ScriptedServer,
+) -> None:
+    """A bucket whose versioning is suspended replaces this version with each write."""
+    memory, store = StatefulStore(scripted_server), scripted_server.connect()
+    etag = memory.put("k", b"first").etag
+    message = notification("bkt", "k", size=5, eTag=etag, versionId="null")
+    [obj], [late] = store.objects_from(message), store.objects_from(message)
+    assert (obj.version_id, obj.body) == ("null", b"first")
+    memory.put("k", b"other")
+    with pytest.raises(s3.S3ObjectChanged):
+        _ = late.body
 
 
 def test_deletions_and_buckets_that_are_not_allowed_give_no_handles(counted: Counted) -> None:

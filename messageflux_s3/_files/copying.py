@@ -298,6 +298,11 @@ class _Copying:
             raise self._replaced("nothing was written", error.operation) from error
 
     @property
+    def _is_fixed(self) -> bool:
+        """Whether the source is a version, which never changes. The version "null" does: writes without versioning replace it."""
+        return self._source.version_id not in (None, "null")
+
+    @property
     def _replaces_metadata(self) -> bool:
         return self._is_described or self._is_described_anew or bool(self._idempotency_token)
 
@@ -340,7 +345,7 @@ class _Copying:
         Raises:
             S3ObjectChanged: The source was replaced. If the store honours the condition, nothing was written.
         """
-        source, connection = self._source, self._target.connection
+        connection = self._target.connection
         if self._call is not None:  # a failed condition on the source could not be distinguished from one on the target
             answer = self._call("CopyObject", **parameters)
             self._check_copied(answer)
@@ -350,7 +355,7 @@ class _Copying:
             if connection.facts.get(_COMPARES_SOURCE) is not False
             else None
         )
-        condition = {} if etag is None or source.version_id is not None else {"CopySourceIfMatch": etag}
+        condition = {} if etag is None or self._is_fixed else {"CopySourceIfMatch": etag}
         try:
             answer = connection.call("CopyObject", **parameters, **condition)
         except S3PreconditionFailed as error:
@@ -397,7 +402,7 @@ class _Copying:
         """
         result = {**answer, **(answer.get("CopyObjectResult") or {})}
         before, after = etag_md5.md5_of(self.found), etag_md5.md5_of(result)
-        if self._is_itself or self._source.version_id is not None or None in (before, after) or before == after:
+        if self._is_itself or self._is_fixed or None in (before, after) or before == after:
             return
         if self._was_replaced():
             raise self._replaced("the copy has the content of the new one; copy it again", "CopyObject")
@@ -442,7 +447,7 @@ class _Copying:
                     )
                 multipart.settle()
                 # Stores other than AWS may ignore the condition of a part: then the parts may be of two contents.
-                if not target.connection.is_aws and source.version_id is None and self._was_replaced():
+                if not target.connection.is_aws and not self._is_fixed and self._was_replaced():
                     raise self._replaced("nothing was written", "UploadPartCopy")
             except S3PreconditionFailed as error:
                 raise S3ObjectChanged(
