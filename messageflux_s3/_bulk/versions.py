@@ -103,6 +103,13 @@ def _unsupported(bucket: BucketAddress, why: str) -> S3Unsupported:
 def _listed(bucket: BucketAddress, found: Mapping[str, Any]) -> ListedVersion:
     if not found.get("VersionId"):  # a handle without it would be one of the current object
         raise _unsupported(bucket, f"the version of {found['Key']!r} has no ID")
+    if not found.get("LastModified"):  # what deletes experiments' objects needs none
+        raise S3ServerError(
+            f"ListObjectVersions on s3://{bucket.name}/: an entry of the listing has no LastModified: {found['Key']!r}",
+            operation="ListObjectVersions",
+            bucket=bucket.name,
+            retryable=True,
+        )
     return ListedVersion(
         found["Key"],
         found["LastModified"],

@@ -56,8 +56,8 @@ _MEMBERS_OF_ENTRIES: dict[str, dict[str, tuple[str, ...]]] = {
     "ListObjects": _OF_OBJECTS,
     "ListObjectsV2": _OF_OBJECTS,
     "ListObjectVersions": {
-        "Versions": ("Key", "LastModified"),
-        "DeleteMarkers": ("Key", "LastModified"),
+        "Versions": ("Key",),
+        "DeleteMarkers": ("Key",),
         "CommonPrefixes": ("Prefix",),
     },
     "ListMultipartUploads": {"Uploads": ("Key", "UploadId")},
