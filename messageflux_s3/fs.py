@@ -29,7 +29,7 @@ from ._formats import version_ids
 from ._formats.bucket_names import split_path
 from ._objects import operations, ranged_reader
 from ._objects.source import Source
-from .errors import S3AccessDenied, S3BucketExists, S3Error, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
+from .errors import S3AccessDenied, S3BucketExists, S3Error, S3InvalidName, S3NoSuchBucket, S3NoSuchItem, S3ObjectExists
 from .object import S3Object
 from .store import S3Store, connect
 
@@ -287,6 +287,21 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             return False
         return True
 
+    def isdir(self, path: str) -> bool:
+        """Return whether the path is a folder or a bucket; False if access to it is denied. Requests: those of ``info``."""
+        return self._type_of(path) == "directory"
+
+    def isfile(self, path: str) -> bool:
+        """Return whether the path is an object; False if access to it is denied. Requests: those of ``info``."""
+        return self._type_of(path) == "file"
+
+    def _type_of(self, path: str) -> str | None:
+        """Return the type of an entry, None if it does not exist. fsspec's own methods also hide that the store could not be asked."""
+        try:
+            return cast(str, self.info(path)["type"])
+        except (FileNotFoundError, S3AccessDenied, S3InvalidName):
+            return None
+
     def find(
         self,
         path: str,
@@ -305,7 +320,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             raise ValueError("maxdepth must be at least 1")
         bucket_name, key = self._split(path)
         if not bucket_name:
-            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail)
+            # Older versions of fsspec do not know on_error, and leave out what cannot be listed.
+            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, on_error="raise")
         base = f"{key}/" if key else ""
         found: dict[str, dict[str, Any]] = {}
         try:
@@ -382,13 +398,16 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         return int.from_bytes(self.ukey(path).encode("ascii"), "big")
 
     def sign(self, path: str, expiration: int = 100, *, version_id: str | None = None, **_: Any) -> str:
-        """Return a URL that reads the object without credentials for ``expiration`` seconds. Requests: those of ``presigned_url``."""
-        bucket_name, key = self._split(path)
-        version = {} if version_ids.check(version_id) is None else {"VersionId": version_id}
-        with self._connection.translating("GetObject", bucket_name, key):
-            return self.store.client.generate_presigned_url(
-                "get_object", Params={"Bucket": bucket_name, "Key": key, **version}, ExpiresIn=expiration
-            )
+        """Return a URL that reads the object without credentials for ``expiration`` seconds.
+
+        Raises:
+            ValueError: ``expiration`` is not 1 second to 7 days.
+
+        Requests:
+            those of ``obj.presigned_url``
+        """
+        obj = self._object(path)
+        return obj.bucket.object(obj.key, version_id).presigned_url(expires_in=expiration)
 
     # -- reading and writing ----------------------------------------------------------------------------------------------------------
 
@@ -570,6 +589,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             1 per 1,000 keys below the paths, and those of :meth:`get_file` for each object
         """
+        rpath, lpath = _listed(rpath), _listed(lpath)
         if isinstance(rpath, list) and isinstance(lpath, list):
             sources, targets = rpath, lpath
         else:
@@ -688,6 +708,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of ``info`` for the target, and those of :meth:`put_file` for each file
         """
+        lpath, rpath = _listed(lpath), _listed(rpath)
         if isinstance(lpath, list) and isinstance(rpath, list):
             sources, targets = lpath, rpath
         else:
@@ -853,7 +874,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         Requests:
             those of expanding the paths, and 1 HEAD and 1 COPY per object
         """
-        pairs, folders = self._pairs(path1, path2, recursive, maxdepth)
+        pairs, folders = self._pairs(_listed(path1), _listed(path2), recursive, maxdepth)
         for source, target in pairs:
             if source in folders:
                 continue
@@ -895,6 +916,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         """
         if version_id is not None:
             raise ValueError("a version cannot be moved: copy it with copy(path1, path2, version_id=…)")
+        path1, path2 = _listed(path1), _listed(path2)
         pairs, folders = self._pairs(path1, path2, recursive, maxdepth)
         if (
             not pairs
@@ -913,6 +935,9 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             for source, _target in pairs:
                 if source in given:
                     self._refuse_folder(f"{source}/" if source in folders else source)
+        for source, _target in pairs:
+            if not recursive and not self._split(source)[1]:
+                self._refuse_folder(source)  # a bucket whose type could not be read: there is no object to move
         if recursive and maxdepth is None:
             pairs += self._markers_of(pairs)
         moves = [
@@ -1330,6 +1355,13 @@ def _expand(
 
 def _is_folder_path(path: Any) -> bool:
     return bool(os.fspath(path).endswith("/"))
+
+
+def _listed(paths: Any) -> Any:
+    """Return several paths as a list, a single one unchanged: fsspec pairs only lists in their order, and sorts other iterables."""
+    if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
+        return paths
+    return [*paths]
 
 
 def _pair(sources: list[Any], targets: list[Any]) -> list[tuple[Any, Any]]:

@@ -706,6 +706,97 @@ def test_checksum_changes_with_the_content_and_sign_gives_a_url(fs: MessagefluxS
     assert fs.checksum(f"{root}/k") != before
 
 
+PAIRED: dict[str, Callable[[MessagefluxS3FileSystem, Callable[[list[str]], Any], str, Path], list[bytes]]] = {
+    "copy": lambda fs, kind, root, path: copied(fs, fs.copy, kind, root),
+    "mv": lambda fs, kind, root, path: copied(fs, fs.mv, kind, root),
+    "put": lambda fs, kind, root, path: uploaded(fs, kind, root, path),
+    "get": lambda fs, kind, root, path: downloaded(fs, kind, root, path),
+}
+
+
+def copied(
+    fs: MessagefluxS3FileSystem, way: Callable[..., object], kind: Callable[[list[str]], Any], root: str
+) -> list[bytes]:
+    way(kind([f"{root}/z", f"{root}/a"]), kind([f"{root}/1", f"{root}/2"]))
+    return [fs.cat_file(f"{root}/{name}") for name in "12"]
+
+
+def uploaded(fs: MessagefluxS3FileSystem, kind: Callable[[list[str]], Any], root: str, path: Path) -> list[bytes]:
+    for name in "za":
+        (path / name).write_bytes(name.encode())
+    fs.put(kind([str(path / "z"), str(path / "a")]), kind([f"{root}/1", f"{root}/2"]))
+    return [fs.cat_file(f"{root}/{name}") for name in "12"]
+
+
+def downloaded(fs: MessagefluxS3FileSystem, kind: Callable[[list[str]], Any], root: str, path: Path) -> list[bytes]:
+    fs.get(kind([f"{root}/z", f"{root}/a"]), kind([str(path / "1"), str(path / "2")]))
+    return [(path / name).read_bytes() for name in "12"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+@pytest.mark.parametrize("way", PAIRED.values(), ids=PAIRED)
+def test_each_of_several_paths_has_the_target_at_its_place(
+    fs: MessagefluxS3FileSystem, root: str, tmp_path: Path, way: Any, kind: Callable[[list[str]], Any]
+) -> None:
+    """A tuple or an iterator was sorted first, and got the targets of other paths."""
+    fs.pipe({f"{root}/z": b"z", f"{root}/a": b"a"})
+    assert way(fs, kind, root, tmp_path) == [b"z", b"a"]
+
+
+def test_an_iterator_of_paths_with_a_folder_is_not_moved_in_part(fs: MessagefluxS3FileSystem, root: str) -> None:
+    """As a list of them. The folder was left where it was."""
+    fs.pipe({f"{root}/d/x": b"x", f"{root}/a": b"a"})
+    with pytest.raises(IsADirectoryError):
+        fs.mv(iter([f"{root}/d", f"{root}/a"]), f"{root}/new/")
+    assert fs.find(root) == [f"{root}/a", f"{root}/d/x"]
+
+
+@pytest.mark.parametrize("expiration", [0, -1, 8 * 86_400, True, "100", None])
+def test_sign_refuses_what_is_no_time(fs: MessagefluxS3FileSystem, expiration: Any) -> None:
+    """It returned a URL that no store accepts."""
+    with pytest.raises((TypeError, ValueError), match="expires_in"):
+        fs.sign("bucket/k", expiration)
+
+
+ASKING: dict[str, Callable[[MessagefluxS3FileSystem], object]] = {
+    "isdir": lambda fs: fs.isdir("bkt/d"),
+    "isfile": lambda fs: fs.isfile("bkt/d"),
+    "find of everything": lambda fs: fs.find(""),
+    "du of everything": lambda fs: fs.du(""),
+    "mv of a bucket": lambda fs: fs.mv("bkt", "other/d"),
+}
+
+
+@pytest.mark.parametrize("ask", ASKING.values(), ids=ASKING)
+def test_a_store_that_does_not_answer_is_no_empty_one(ask: Callable[[MessagefluxS3FileSystem], object]) -> None:
+    """isdir() and isfile() were False, find("") empty, and mv() reported success."""
+    fs = MessagefluxS3FileSystem(endpoint_url="http://127.0.0.1:9", access_key="a", secret_key="b", max_attempts=1)
+    with pytest.raises(s3.S3ConnectionError):
+        ask(fs)
+
+
+def test_a_path_that_may_not_be_read_is_neither_a_file_nor_a_folder(
+    scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    """As in fsspec. Files can be uploaded with the permission to write alone, but a bucket is not moved in silence."""
+    written = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "PUT":
+            written.append(asked.key)
+            return 200, {"ETag": '"e"'}, b""
+        return refusal(403, "AccessDenied")
+
+    scripted_server.answer = answer
+    fs = MessagefluxS3FileSystem(scripted_server.connect(preset="aws"))
+    assert (fs.isdir("bkt/d"), fs.isfile("bkt/d"), fs.isdir("bkt")) == (False, False, False)
+    (tmp_path / "file").write_bytes(b"x")
+    fs.put(str(tmp_path / "file"), "bkt/d/file")
+    assert written == ["d/file"]
+    with pytest.raises(s3.S3AccessDenied):
+        fs.mv("bkt", "other/d")
+
+
 def test_cat_ranges_returns_or_raises_errors(fs: MessagefluxS3FileSystem, root: str) -> None:
     """As fsspec has it: one for each range, or the first."""
     fs.pipe(f"{root}/k", b"0123456789")
@@ -1327,7 +1418,7 @@ def test_object_within_a_folder_that_is_also_given_with_a_slash_is_deleted(moto_
 @pytest.mark.parametrize("target", ["bkt/m/", "bkt/m", ["bkt/m/x", "bkt/m/x"], ["bkt/m/x", "mfs3://bkt/m/x"]])
 def test_put_refuses_two_files_for_one_object(scripted_server: ScriptedServer, tmp_path: Path, target: Any) -> None:
     """As get, copy and mv do; nothing is uploaded."""
-    scripted_server.answer = answer_for_bucket
+    scripted_server.answer = lambda asked: answer_for_bucket(asked) or refusal(404, "NoSuchKey")
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text(name)
