@@ -283,6 +283,7 @@ def test_check_in_of_a_file_that_is_cut_while_it_is_read_raises(
         ({"threshold": -1}, ValueError, "threshold must be at least 0, not -1"),
         ({"wire": "kafka"}, ValueError, "wire must be one of .* not 'kafka'"),
         ({"allowed_buckets": "one"}, TypeError, "allowed_buckets must be an iterable of names"),
+        ({"bucket": "one"}, TypeError, "bucket must be an S3Bucket, not str$"),
     ],
 )
 def test_invalid_claim_check_settings_raise(
@@ -290,7 +291,14 @@ def test_invalid_claim_check_settings_raise(
 ) -> None:
     """Refused at once, by an error that names the argument."""
     with pytest.raises(error, match=said):
-        ClaimCheck(s3_bucket, **arguments)
+        ClaimCheck(**{"bucket": s3_bucket, **arguments})
+
+
+def test_an_async_bucket_is_refused(s3_bucket: S3Bucket) -> None:
+    """Its coroutines were never run: the message had a pointer, and the bucket no payload."""
+    bucket: Any = s3.AsyncS3Store(s3_bucket.store).bucket(s3_bucket.name)
+    with pytest.raises(TypeError, match="not AsyncS3Bucket; AsyncClaimCheck takes"):
+        ClaimCheck(bucket)
 
 
 def test_headers_that_mark_a_claim_check_are_refused(s3_bucket: S3Bucket) -> None:

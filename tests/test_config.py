@@ -49,6 +49,8 @@ from messageflux_s3._client.capabilities import AWS, KINDS, PRESETS, preset_for
             "session_token must be one line",
         ),
         ({"credentials": "not callable"}, TypeError, "credentials"),
+        ({"boto3_session": "default"}, TypeError, "boto3_session"),
+        ({"pickle_secrets": "false"}, TypeError, "pickle_secrets"),
         ({"preset": "azure"}, ValueError, "preset"),
         ({"addressing_style": "sideways"}, ValueError, "addressing_style"),
         ({"read_timeout": 0}, ValueError, "read_timeout"),

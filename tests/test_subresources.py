@@ -734,6 +734,7 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "tags: a planned list": (lambda b: b.tags.change(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
     "lifecycle: days of text": (lambda b: b.set_lifetime_in_days("7"), TypeError, "days must be a whole number of days, not str"),
     "notifications: events": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", events="a"), TypeError, "events must be a tuple"),
+    "notifications: no arn": (lambda b: s3.Notification("x", None), TypeError, "arn must be text, not NoneType"),
     "notifications: an arn": (lambda b: s3.Notification("x", "arn:aws:s3:::b"), ValueError, "arn must be that of an SQS queue"),
     "policy: no Sid": (lambda b: b.policy.ensure({"Effect": "Deny"}), ValueError, "statement must be a mapping with a Sid"),
     "policy: a list": (lambda b: b.policy.put([]), TypeError, "value must be a BucketPolicy, not list"),

@@ -126,6 +126,8 @@ class S3Config:
             raise ValueError(f"{' and '.join(given)} each give credentials; give one of them")
         if self.credentials is not None and not callable(self.credentials):
             raise TypeError(f"credentials must be a callable that returns keys, not {type(self.credentials).__name__}")
+        if self.boto3_session is not None and not hasattr(self.boto3_session, "get_credentials"):
+            raise TypeError(f"boto3_session must be a boto3 Session, not {type(self.boto3_session).__name__}")
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {self.preset!r}")
         if self.addressing_style not in (None, "auto", "path", "virtual"):
@@ -152,7 +154,7 @@ class S3Config:
             raise TypeError(
                 f"capabilities must be a Capabilities, as probe() returns it, not {type(self.capabilities).__name__}"
             )
-        for name in ("anonymous", "request_payer", "lane"):
+        for name in ("pickle_secrets", "anonymous", "request_payer", "lane"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         check_account("expected_bucket_owner", self.expected_bucket_owner)

@@ -118,6 +118,13 @@ class ClaimCheck:
             TypeError: An argument has the wrong type.
             ValueError: The threshold is negative, the format is unknown, or an allowed bucket's name is invalid.
         """
+        from ..bucket import S3Bucket  # not at the top: claim checks are imported by code that needs no boto3
+
+        if not isinstance(
+            bucket, S3Bucket
+        ):  # the methods of an AsyncS3Bucket would never run: messages without payloads
+            hint = "; AsyncClaimCheck takes an AsyncS3Bucket" if type(bucket).__name__ == "AsyncS3Bucket" else ""
+            raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}{hint}")
         if not isinstance(threshold, int) or isinstance(threshold, bool):
             raise TypeError(f"threshold must be a number of bytes, not {type(threshold).__name__}")
         if threshold < 0:

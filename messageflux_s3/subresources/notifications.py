@@ -39,6 +39,8 @@ class Notification:
         if isinstance(self.events, str):
             raise TypeError("events must be a tuple of strings")
         object.__setattr__(self, "events", tuple(self.events))
+        if not isinstance(self.arn, str):
+            raise TypeError(f"arn must be text, not {type(self.arn).__name__}")
         if self._service() not in _KINDS:
             raise ValueError(f"arn must be that of an SQS queue, an SNS topic or a Lambda function, not {self.arn!r}")
 
