@@ -684,6 +684,21 @@ def test_an_unreadable_bulk_delete_response_confirms_no_deletion(body: bytes) ->
     assert read_deletions(body) is None
 
 
+@pytest.mark.parametrize("is_open", [True, False], ids=["lane", "boto3"])
+def test_a_key_is_not_deleted_again_where_the_result_names_a_version_of_the_store(
+    scripted_server: ScriptedServer, is_open: bool
+) -> None:
+    """Garage does, without versioning. A second deletion could be one of an object that was written meanwhile."""
+    said = "".join(f"<Deleted><Key>{key}</Key><VersionId>9f{key}</VersionId></Deleted>" for key in "ab")
+    said += "<Error><Key>c</Key><VersionId>9fc</VersionId><Code>AccessDenied</Code></Error>"
+    scripted_server.answer = lambda asked: document("DeleteResult", said)
+    bucket = scripted_server.bucket(lane=is_open)
+    for _ in range(2):  # the second time the lane is open
+        result = bucket.delete_objects(["a", "b", "c"], raise_errors=False)
+        assert (result.succeeded, [failure.key for failure in result.failures]) == (["a", "b"], ["c"])
+    assert {asked.method for asked in scripted_server.asked} == {"POST"}
+
+
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
 def test_an_error_inside_a_bulk_delete_response_belongs_to_its_key(scripted_server: ScriptedServer, code: str) -> None:
     """Also if the store keeps returning SlowDown."""

@@ -340,11 +340,18 @@ def _bulk_delete(address: BucketAddress, entries: Sequence[tuple[str, str | None
     except S3Error as error:
         return dict.fromkeys(entries, error)
     said = answer.parsed or {}
-    outcomes: _Outcomes = {(one.get("Key", ""), one.get("VersionId") or None): None for one in said.get("Deleted", ())}
+    sent = set(entries)
+
+    def entry_of(one: Mapping[str, Any]) -> tuple[str, str | None]:
+        """Return the entry that a result belongs to. Garage names an ID of its own for each key that was sent without a version."""
+        entry = one.get("Key", ""), one.get("VersionId") or None
+        return entry if entry in sent else (entry[0], None)
+
+    outcomes: _Outcomes = {entry_of(one): None for one in said.get("Deleted", ())}
     for one in said.get("Errors", ()):
         refusal = _refusal(one, address.name)
         is_missing = isinstance(refusal, S3NoSuchItem)  # counts as deleted, as in a single deletion
-        outcomes[one.get("Key", ""), one.get("VersionId") or None] = None if is_missing else refusal
+        outcomes[entry_of(one)] = None if is_missing else refusal
     return outcomes
 
 
