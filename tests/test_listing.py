@@ -611,6 +611,20 @@ def test_an_entry_without_key_prefix_time_or_id_raises_a_server_error(
     assert [asked.key for asked in scripted_server.asked if asked.method != "GET"] == ["another", "another"]
 
 
+def test_prefixes_that_the_next_page_repeats_are_yielded_once(scripted_server: ScriptedServer) -> None:
+    """s3rver goes on after the last key of a page, although prefixes come after it."""
+    rest = "".join(f"<CommonPrefixes><Prefix>{name}/</Prefix></CommonPrefixes>" for name in "bc")
+    pages = _answered(
+        f"<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>{ENTRY.format(key='a', size=1)}{rest}",
+        f"{ENTRY.format(key='d', size=1)}{rest}<CommonPrefixes><Prefix>e/</Prefix></CommonPrefixes>",
+    )
+    scripted_server.answer = lambda asked: pages(scripted_server, asked)
+    found = [
+        str(one if isinstance(one, str) else one.key) for one in scripted_server.bucket().find(delimiter="/").entries()
+    ]
+    assert sorted(found) == ["a", "b/", "c/", "d", "e/"]
+
+
 def believing(server: ScriptedServer, **known: bool) -> S3Bucket:
     """A bucket of a store with these capabilities."""
     return S3Store(server.connect().config.replace(capabilities=Capabilities(**known))).bucket("bkt")

@@ -95,6 +95,7 @@ def pages(
         return
     fact = f"delimiter {delimiter}"
     last = start_after
+    former = set[str]()
     if bucket.connection.facts.get(fact) is not False:
         with closing(_sent(bucket, prefix, delimiter, start_after, limit, extra)) as found:
             for page in found:
@@ -104,7 +105,9 @@ def pages(
                     bucket.connection.facts[fact] = False
                     break
                 last = max([last, *page.prefixes[-1:], *(entry[0] for entry in page.objects[-1:])])
-                yield page
+                # s3rver goes on after the last key of a page, and sends the prefixes behind it again.
+                former, prefixes = {*page.prefixes}, [common for common in page.prefixes if common not in former]
+                yield page._replace(prefixes=prefixes)
             else:
                 return
     whole = {name: value for name, value in (extra or {}).items() if name != "MaxKeys"}
