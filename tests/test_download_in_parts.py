@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,30 @@ def test_a_store_that_misreads_conditions_is_asked_once_for_each_part(
     bucket.download_file("k", tmp_path / "t")
     assert (tmp_path / "t").read_bytes() == BODY
     assert scripted_server.whats == ["GET k"] * (len(BODY) // PART)
+
+
+@pytest.mark.parametrize(("size", "error"), [(10**11, S3ConnectionError), (10**25, OSError)])
+def test_an_object_said_to_be_enormous_does_not_fill_the_memory(
+    scripted_server: ScriptedServer, tmp_path: Path, size: int, error: type[OSError]
+) -> None:
+    """Its parts, of which there would be about a million, are not listed in advance."""
+
+    def answer(asked: Asked) -> Answer:
+        headers = {"ETag": '"e"', "Last-Modified": "Sat, 21 Nov 2026 05:00:00 GMT", "Content-Length": str(size)}
+        wanted = asked.headers.get("range")
+        if wanted is None:
+            return 200, headers, bytes(1000)
+        first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+        length, span = {"Content-Length": str(last + 1 - first)}, {"Content-Range": f"bytes {first}-{last}/{size}"}
+        return 206, {**headers, **length, **span}, bytes(1000)
+
+    scripted_server.answer = answer
+    obj = scripted_server.bucket()["k"]
+    tracemalloc.start()
+    try:
+        with pytest.raises(error):
+            obj.download_to(tmp_path / "file")
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert [*tmp_path.iterdir()] == []

@@ -7,8 +7,9 @@ import io
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -35,6 +36,8 @@ PART_BYTES = 8 * 1024 * 1024
 LEAST_PART_BYTES = 5 * 1024 * 1024
 _FIRST_PARTS = 4
 """The number of parts in flight at the beginning, or more if the store is far away."""
+_PARTS_WAITING = 4
+"""How many parts are waiting or in flight, for each thread: their memory must not grow with the size of the object."""
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -314,14 +317,12 @@ def _fetch_into(
     """Fill the partial file; return the MD5 of its content if the object has a known MD5 and is to be verified, else None."""
     size = fetch.end - fetch.start
     part_size = part_size_of(size)
-    parts = [
-        (number, fetch.start + at, min(fetch.start + at + part_size, fetch.end))
-        for number, at in enumerate(range(0, size, part_size))
-        if number not in partial.done
-    ]
-    report(size - sum(end - start for _, start, end in parts))
+    count = -(-size // part_size)
+    there = [number for number in partial.done if number < count]
+    parts = _parts(fetch, partial, part_size)
+    report(sum(min(part_size, size - number * part_size) for number in there))
     digest = _digest_for(fetch, verify_checksum)
-    if len(parts) <= 1 or not fetch.ranges_work:
+    if count - len(there) <= 1 or not fetch.ranges_work:
         straight = digest if not partial.done else None
         for number, start, end in parts if fetch.ranges_work else [(0, fetch.start, fetch.end)]:
             at = start
@@ -341,15 +342,14 @@ def _fetch_into(
     parallelism = Parallelism(concurrency, max(_FIRST_PARTS, first_for(fetch.latency)))
     executor = ContextThreadPool(concurrency, "messageflux-s3-parts")
     try:
-        waiting = [executor.submit(_fetch_part, fetch, partial, report, parallelism, part) for part in parts]
-        if digest is not None:
-            # Hash the parts in order as soon as they arrive, while the bytes are still in the page cache.
-            for future, (_, start, end) in () if partial.done else zip(waiting, parts, strict=True):
-                future.result()
-                partial.hash_into(digest, start - fetch.start, end - fetch.start)
-        done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        is_hashed = digest is not None and not partial.done
+        waiting: deque[tuple[Future[None], int, int]] = deque()
+        for part in parts:
+            waiting.append((executor.submit(_fetch_part, fetch, partial, report, parallelism, part), *part[1:]))
+            while len(waiting) >= _PARTS_WAITING * concurrency:
+                waiting = _settle(waiting, partial, fetch.start, digest if is_hashed else None)
+        while waiting:
+            waiting = _settle(waiting, partial, fetch.start, digest if is_hashed else None)
     finally:
         fetch.stopped.set()
         parallelism.close()
@@ -357,6 +357,38 @@ def _fetch_into(
     if digest is None:
         return None
     return partial.md5() if partial.done else str(digest.hexdigest())
+
+
+def _parts(fetch: _Fetch, partial: PartialFile, part_size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of each part that the file does not have yet. Never collect them: a response may announce any size."""
+    for number, start in enumerate(range(fetch.start, fetch.end, part_size)):
+        if number not in partial.done:
+            yield number, start, min(start + part_size, fetch.end)
+
+
+def _settle(
+    waiting: deque[tuple[Future[None], int, int]], partial: PartialFile, begin: int, digest: Any
+) -> deque[tuple[Future[None], int, int]]:
+    """Wait for a part; return those that are not complete.
+
+    Args:
+        waiting: The parts, each with its start and end; not empty.
+        partial: The file.
+        begin: The offset in the object of the file's first byte.
+        digest: Hashes the parts in order as soon as they arrive, while the bytes are still in the page cache. None to wait for any part.
+
+    Raises:
+        S3Error: A part failed.
+    """
+    if digest is not None:
+        future, start, end = waiting.popleft()
+        future.result()
+        partial.hash_into(digest, start - begin, end - begin)
+        return waiting
+    done, _ = wait([future for future, _, _ in waiting], return_when=FIRST_COMPLETED)
+    for future in done:
+        future.result()
+    return deque(part for part in waiting if part[0] not in done)
 
 
 class _Ended(Exception):

@@ -175,13 +175,16 @@ class PartialFile:
             journal.truncate(0)
             os.fsync(journal.fileno())
         os.ftruncate(self._fd, 0)
-        os.ftruncate(self._fd, size)
+        self.set_size(size)
         journal.seek(0)
         journal.write(heading)
 
     def set_size(self, size: int) -> None:
         """Give the file its final size, so that pieces written out of order do not extend it again and again."""
-        os.ftruncate(self._fd, size)
+        try:
+            os.ftruncate(self._fd, size)
+        except OverflowError:  # a response may announce any size
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.path)) from None
 
     def write(self, piece: bytes | memoryview, at: int) -> None:
         _write_at(self._fd, piece, at, self._lock)
