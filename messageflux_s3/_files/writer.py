@@ -40,6 +40,7 @@ from ..errors import (
     S3ObjectExists,
     S3PreconditionFailed,
     S3Unsupported,
+    visible,
 )
 from .reader import checked_seek
 
@@ -599,7 +600,7 @@ class ObjectWriter(io.BufferedIOBase):
                 _thread.start_new_thread(self.abort, ())  # not a Thread, whose start() would wait for it
             else:
                 self.abort()
-            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(visible(told), ResourceWarning, stacklevel=2, source=self)
 
     def _dealloc_warn(self, source: object) -> None:
         # io's wrappers call this when they are collected unclosed, before they close the file: abort, never commit a partial text.

@@ -42,6 +42,7 @@ from ..errors import (
     S3PreconditionFailed,
     S3ServerError,
     S3Unsupported,
+    visible,
 )
 from . import conditional, drivers, operations, ranged_reader
 from .interrupts import run_to_the_end
@@ -686,7 +687,7 @@ class S3Lock:
 
     def __repr__(self) -> str:
         state = "not held" if self.lost else f"held, token {self.token}"
-        return f"<S3Lock {self._file} by {self._owner!r}: {state}>"
+        return visible(f"<S3Lock {self._file} by {self._owner!r}: {state}>")
 
 
 def _renew_until_stopped(reference: weakref.ref[S3Lock], stop: threading.Event, ttl: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from .._client.addresses import ObjectAddress
 from .._formats import etags
 from .._formats.times import as_utc
-from ..errors import S3InvalidContent, S3NoSuchItem, S3ServerError, S3Unsupported
+from ..errors import S3InvalidContent, S3NoSuchItem, S3ServerError, S3Unsupported, visible
 
 MAX_BYTES = 1024 * 1024
 """The largest annotation, in bytes of UTF-8."""
@@ -178,7 +178,7 @@ class ObjectAnnotations:
         )
 
     def __repr__(self) -> str:
-        return f"<annotations of {self._address.uri}>"
+        return visible(f"<annotations of {self._address.uri}>")
 
 
 def _checked(name: str) -> str:

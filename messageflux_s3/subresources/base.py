@@ -538,7 +538,7 @@ class SubResource(ABC, Generic[V]):
         return f"s3://{self._bucket.name}/{self._key or ''}"
 
     def __repr__(self) -> str:
-        return f"<{self.name} of {self._where()}>"
+        return render.visible(f"<{self.name} of {self._where()}>")
 
 
 def _shown(value: Value | None) -> str:

@@ -9,6 +9,7 @@ test_claim_check), unknown fields of settings (test_subresources). ``SEEDS`` is 
 from __future__ import annotations
 
 import asyncio
+import gc
 import html.parser
 import io
 import json
@@ -27,6 +28,7 @@ from support.servers import Server
 import messageflux_s3 as s3
 from messageflux_s3._files import download
 from messageflux_s3._formats.keys import key_to_path, path_to_key
+from messageflux_s3._objects.lock import S3Lock
 from messageflux_s3.aio import AsyncChange, AsyncSyncPlan
 from messageflux_s3.fs import MessagefluxS3FileSystem
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
@@ -321,6 +323,25 @@ def every_place_that_draws() -> Iterator[str]:
     for path in Path(s3.__file__).parent.rglob("*.py"):
         if "def _repr_html_" in path.read_text():
             yield path.stem
+
+
+def test_no_representation_of_a_handle_controls_a_terminal(recwarn: pytest.WarningsRecorder) -> None:
+    """Nor does the warning about a file that was dropped."""
+    bucket = s3.connect("http://127.0.0.1:9", access_key="ACCESSKEY01", secret_key="SECRETKEY0123456").bucket("bkt")
+    key = "a\x1b[2J\r\n\u202eb"
+    obj, remote = (
+        bucket.object(key, "v\x1b[1m"),
+        s3.AsyncS3Bucket(bucket, s3.AsyncS3Store(bucket.store)._engine).object(key),
+    )
+    handles = [
+        obj, obj.tags, obj.annotations, bucket.path(key), bucket.find(key), S3Lock(obj._address), remote, remote.tags, s3.S3Error(key),
+    ]  # fmt: skip
+    assert [repr(handle) for handle in handles if not repr(handle).isprintable()] == []
+    file = bucket.object(key).open("wb")
+    del file
+    gc.collect()
+    [told] = [str(warning.message) for warning in recwarn if "dropped" in str(warning.message)]
+    assert told.isprintable()
 
 
 def test_every_class_with_an_html_representation_is_tested() -> None:
