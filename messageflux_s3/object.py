@@ -685,7 +685,7 @@ class S3Object:
 
         Requests:
             1 GET; before it 1 HEAD, cached, if an index is negative; 1 more GET if the range starts past the end, or if the rest of an
-            object is above 64 MiB
+            object is above 64 MiB; if it starts past the end, also 1 HEAD, on a store that is not AWS, if this handle has read the object
 
         Example:
             >>> obj = bucket.put_object("digits", "0123456789")
@@ -722,7 +722,7 @@ class S3Object:
             ValueError: An argument is invalid.
 
         Requests:
-            1 GET
+            1 GET; if the range starts past the end, also 1 HEAD, on a store that is not AWS, if this handle has read the object
 
         Example:
             >>> [*bucket.put_object("digits", "0123456789").iter_chunks(4)]
@@ -737,10 +737,12 @@ class S3Object:
     def _chunks(self, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
         if end is not None and end <= start:
             return
+        reader = ranged_reader.RangedReader(self._address, self._if_match())
         try:
-            _, stream = ranged_reader.get_stream(self._address, start=start, end=end, if_match=self._if_match())
+            stream = reader.open(start, end)
         except S3Error as error:
             if error.status == 416:  # the range starts past the end: empty, as for a slice
+                operations.check_beyond_end(reader)
                 return
             raise
         with stream:

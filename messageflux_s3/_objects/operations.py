@@ -233,7 +233,7 @@ def range_steps(
 
     Requests:
         1 GET; none if the range is empty. More only after a broken connection, if the fast lane's request is rejected (a range past the
-        end) or its response is incomplete, or if the rest of an object is above 64 MiB
+        end) or its response is incomplete, or if the rest of an object is above 64 MiB; those of :func:`check_beyond_end`
     """
     if end is not None and end <= start:
         return b""
@@ -245,6 +245,7 @@ def range_steps(
         except S3Error as error:
             if error.status != 416 or size is not None:
                 raise
+            check_beyond_end(reader)
             return Answer(body=b"")  # the range starts past the end: empty, as for a slice
         with stream:
             return Answer(body=stream.read())
@@ -287,6 +288,21 @@ def learn_size(reader: RangedReader) -> None:
     """Store the object's size and ETag in a reader without reading the content. Requests: 1 HEAD."""
     given = for_every_request(reader.parameters)
     reader.accept(head(reader.address, given))
+
+
+def check_beyond_end(reader: RangedReader) -> None:
+    """Check, after status 416, that the range starts past the end of the object to which the reader is pinned.
+
+    Some stores look at the range before the condition, and answer 416 for an object that was replaced by a shorter one.
+
+    Raises:
+        S3ObjectChanged: The object was replaced.
+
+    Requests:
+        none on AWS, or if the reader is not pinned to an ETag; else 1 HEAD
+    """
+    if reader.etag is not None and not reader.address.connection.is_aws:
+        learn_size(reader)
 
 
 def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
