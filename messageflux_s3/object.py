@@ -1288,6 +1288,8 @@ class S3Object:
     def make_current(self) -> S3Object:
         """Make this version the current one, by a copy on the server; all versions are kept.
 
+        If versioning is suspended, the copy replaces the version ``"null"``, as every write does.
+
         Returns:
             A handle on the current object.
 
