@@ -43,6 +43,7 @@ BY_SERVER: dict[str, dict[str, str]] = {
         "test_restoring_archives::test_an_archived_object_is_restored": _NO_STORAGE_CLASSES,
         "test_restoring_archives::test_nothing_is_sent_for_an_object_that_is_not_archived[STANDARD_IA]": _NO_STORAGE_CLASSES,
         "test_set_metadata::test_metadata_is_replaced_and_everything_else_is_kept[attributes, storage class": _NO_STORAGE_CLASSES,
+        "test_subresources::test_an_empty_default_encryption_is_a_deletion": _NO_ENCRYPTION,
         "test_subresources::test_encryption_is_set_read_and_deleted": _NO_ENCRYPTION,
         "test_subresources::test_ensure_makes_the_change_and_returns_it[encryption]": _NO_ENCRYPTION,
         "test_aio_model::test_sub_resource_methods_are_awaited": _NO_ENCRYPTION,
