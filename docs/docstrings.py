@@ -14,7 +14,7 @@ from griffe import Attribute, Class, Docstring, Extension, Function, Module, Obj
 EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 EXAMPLES_TO_THE_END = re.compile(r"^Examples?:\n(?: {4}.*\n?|\n)+", re.MULTILINE)
 REQUESTS = re.compile(r"^Requests:\n((?: {4}.+(?:\n|\Z))+)", re.MULTILINE)
-TWIN = re.compile(r"twin_of(?:_change)?\((\w+)\.(\w+)\)")
+TWIN = re.compile(r"twin_of(?:_change|_write)?\((\w+)\.(\w+)\)")
 
 
 class Sections(Extension):
