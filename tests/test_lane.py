@@ -587,13 +587,13 @@ def test_a_stream_has_half_as_many_requests_in_flight_after_the_store_has_thrott
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_throttled_requests_of_a_stream_are_sent_again_on_their_connections(scripted: Any, method: str) -> None:
     """Not by boto3, which would send them again at once, from threads. Those after them do not wait; the order is kept."""
-    server, _, lane = scripted(_refused_at_first(3))
+    server, _, lane = scripted(_refused_at_first(2))
     keys = [f"refused{number}" if number % 10 == 0 else f"k{number}" for number in range(40)]
     requests = [LaneRequest(method, "bkt", key, body=b"body" if method == "PUT" else b"") for key in keys]
     answered = [(request.key, response is not None) for request, response in lane.stream(requests, concurrency=8)]
     assert answered == [(key, True) for key in keys]
     sent = Counter(head.split(b" ")[1].rpartition(b"/")[2].decode() for head in server.requests)
-    assert all(sent[key] == (4 if "refused" in key else 1) for key in keys)
+    assert all(sent[key] == (3 if "refused" in key else 1) for key in keys)
     assert server.connections <= 9  # one of boto3's, which opened the lane
 
 
@@ -608,6 +608,32 @@ def test_a_throttled_request_that_may_not_be_repeated_is_left_to_boto3(scripted:
     server, _, lane = scripted(_refused_at_first(1))
     assert [response for _, response in lane.stream([LaneRequest("POST", "bkt", "refused")])] == [None]
     assert sum(b"refused" in head for head in server.requests) == 1
+
+
+def test_a_throttled_request_does_not_wait_for_others_in_flight(scripted: Any) -> None:
+    """The store answers those only later: nothing but the response that is waited for has a timeout."""
+    script, goes_on = _refused_at_first(1), threading.Event()
+
+    def stalling(head: bytes, body: bytes) -> bytes:
+        if b"stalled" in head:
+            goes_on.wait(60)
+        return script(head, body)
+
+    _, _, lane = scripted(stalling)
+    keys = ["refused", *(f"stalled{number}" for number in range(7))]
+    stream = lane.stream([LaneRequest("GET", "bkt", key) for key in keys], concurrency=8)
+    request, response = next(stream)
+    assert (request.key, response is not None, goes_on.is_set()) == ("refused", True, False)
+    goes_on.set()
+    assert all(response is not None for _, response in stream)
+
+
+def test_an_overloaded_store_is_left_to_boto3_after_few_requests(scripted: Any) -> None:
+    """It refuses all, even one at a time: boto3 decides how often, and the lane stays shut for a while."""
+    server, _, lane = scripted(_refused_at_first(1000))
+    requests = [LaneRequest("GET", "bkt", f"refused{number}") for number in range(300)]
+    assert [response for _, response in lane.stream(requests)] == [None] * 300
+    assert len(server.requests) < 300
 
 
 def test_a_stream_can_be_closed_while_throttled_requests_wait(scripted: Any) -> None:

@@ -31,6 +31,9 @@ _FIRST_DELAY = 0.05
 """A request that the store throttles is sent again after about this many seconds, then after twice as many, and so on. After the last of so
 many refusals it is left to boto3."""
 
+_MOST_REFUSED_ALONE = 10
+"""A store that refuses more requests in a row than this, one at a time, is overloaded, or down."""
+
 
 class RequestHandling(Protocol):
     """The members of :class:`~messageflux_s3._http.lane.Lane` that a stream uses."""
@@ -153,6 +156,7 @@ class Stream:
         ] = []  # a heap of throttled requests, by the time at which to send them again
         self._numbers = itertools.count()  # tell apart those of one time
         self._not_before = 0.0  # no request is sent before: the store throttles even one at a time
+        self._refused_alone = 0  # refusals in a row of requests that were sent one at a time
         self._asked_at = 0.0  # time of the latest select()
         self._in_flight_then = 0  # before its responses were processed, which arrive many at a time
         self._completed = 0  # requests, counted
@@ -448,6 +452,7 @@ class Stream:
         self._lane.check(response)
         assert entry.endpoint is not None
         entry.endpoint.record_success()
+        self._refused_alone = 0
         if entry.request.watch is not None:
             entry.request.watch.received(response.status, reader.body_size)
         if not self._concurrency.is_settled:
@@ -484,8 +489,12 @@ class Stream:
         entry = channel.entry
         assert entry is not None
         if (status := getattr(error, "status", None)) in THROTTLED:
+            self._refused_alone += self._concurrency.size == 1
             self._concurrency.record_throttling(max(self._in_flight, self._in_flight_then))
-            if entry.refusals < _MOST_REFUSALS and entry.request.method in IDEMPOTENT_METHODS:
+            is_overloaded = (
+                self._refused_alone > _MOST_REFUSED_ALONE
+            )  # it takes nothing, however slowly: leave all to boto3
+            if entry.refusals < _MOST_REFUSALS and entry.request.method in IDEMPOTENT_METHODS and not is_overloaded:
                 self._delay(channel, entry, status)
                 return
         is_stale = channel.connection.served > 0 and may_repeat(entry.request, channel.reader, error)
@@ -520,9 +529,28 @@ class Stream:
     def _send_delayed(self) -> None:
         """Send the throttled requests again whose time has come, as far as the concurrency allows."""
         while self._delayed and self._in_flight < self._concurrency.size and self._next_delayed() <= time.monotonic():
-            _, _, entry = heapq.heappop(self._delayed)
-            self._in_flight += 1
+            self._send_again(heapq.heappop(self._delayed)[2])
+
+    def _send_again(self, entry: _Entry) -> None:
+        assert entry.endpoint is not None
+        self._in_flight += 1
+        if entry.endpoint.is_circuit_open():
+            self._mark_done(entry)
+        else:
             self._start(entry)
+
+    def _wait_for_delayed(self, first: _Entry, now: float) -> float:
+        """Return for how long a throttled request is to wait; send it if its time has come, whatever the concurrency.
+
+        It MUST NOT wait for those in flight: only the response that is waited for has a timeout.
+        """
+        due, number, _ = next(each for each in self._delayed if each[2] is first)
+        wait = max(due, self._not_before) - now
+        if wait <= 0:
+            self._delayed.remove((due, number, first))
+            heapq.heapify(self._delayed)
+            self._send_again(first)
+        return max(0.0, wait)
 
     def _next_delayed(self) -> float:
         """Return the time at which the next throttled request may be sent again."""
@@ -541,8 +569,12 @@ class Stream:
             if first.is_paused:
                 self._resume_paused()
             now = time.monotonic()
-            left: float | None = None
-            if channel is not None:  # else it is delayed
+            left: float | None
+            if channel is None:
+                left = self._wait_for_delayed(first, now)
+                if first.is_done:
+                    continue
+            else:
                 mark = (
                     channel,
                     channel.is_connecting,
