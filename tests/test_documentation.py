@@ -211,10 +211,11 @@ def check_call(node: ast.expr, owners: dict[str, Any]) -> Any:
         return owners[node.id]
     if isinstance(node, ast.Attribute):
         owner = check_call(node.value, owners)
+        value = getattr(owner, node.attr)  # first: the package has a name only once it was accessed
         found = inspect.getattr_static(owner, node.attr)
         if getter := getattr(found, "fget", None) or getattr(found, "func", None):  # of a property: what it returns
             return vars(sys.modules[getter.__module__]).get(getter.__annotations__["return"])
-        return getattr(owner, node.attr)
+        return value
     assert isinstance(node, ast.Call)
     function = check_call(node.func, owners)
     is_method = inspect.isfunction(function) and "." in function.__qualname__
