@@ -1227,7 +1227,7 @@ class S3Object:
         """Delete the object, or the version this handle is pinned to; idempotent.
 
         Args:
-            if_match: Delete only if the object has this etag.
+            if_match: Delete only if the object has this etag. Where there is no object, AWS succeeds; some stores refuse.
 
         Raises:
             ValueError: ``if_match`` is given for a version: stores compare it with the current object, not with the version.

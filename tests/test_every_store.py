@@ -59,13 +59,14 @@ _MAY_TRAVEL_ALONG = (
 
 REFUSED: dict[str, tuple[str, ...]] = {
     "moto": (
-        "ObjectAnnotations.*", "S3Object.copy_to if_match*", "S3Object.restore of*", "Versioning.delete", "* with a size",
+        "ObjectAnnotations.*", "S3Object.copy_to if_*", "S3Object.restore of*", "Versioning.delete", "* with a size",
         "* of an unknown version", *_MAY_TRAVEL_ALONG,
     ),
     "rclone": (
         "ObjectAnnotations.*", "S3Object.restore*",
         "BucketEncryption.*", "Change.*", "Cors.*", "Lifecycle.*", "Notifications.*", "ObjectTags.*", "Policy.*", "PublicAccess.*",
         "Tags.*", "Versioning.*", "S3Bucket.acquire_lock*", "S3Bucket.lock*", "* version*", "*if_absent*", "*if_match*", "* tags*",
+        "S3Object.open xb",
         "S3Object.update*", "S3Object.undelete", "S3Object.versions", "S3Bucket.set_lifetime_in_days", "S3Bucket.allow_public_access",
         "S3Store.create_bucket with*", "S3Store.create_bucket in a region", "* by another delimiter", "* with an underscore",
         *_MAY_TRAVEL_ALONG,
