@@ -289,6 +289,25 @@ def test_put_objects_with_repeated_keys_stores_the_last_item_of_each_key(
     assert store.most > 2
 
 
+EXPERIMENTS: dict[str, list[tuple[Any, ...]]] = {
+    "of some items": [("k", b"1", {"a_b": "x"}), ("k", b"2"), ("k", b"3", {"a_b": "y"}), ("k", b"4")],
+    "of all items": [("k", b"%d" % number, {"a_b": "x"}) for number in range(200)],
+}
+
+
+@pytest.mark.parametrize("items", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_put_objects_keeps_the_order_of_a_key_whose_first_item_needs_an_experiment(
+    scripted_server: ScriptedServer, items: list[tuple[Any, ...]]
+) -> None:
+    """Whether the store keeps such names of metadata is tried out before the first write; no later one overtakes it."""
+    store = StatefulStore(scripted_server)
+    bucket = scripted_server.bucket(max_concurrency=8)
+    bucket.put_object("opens", b"")
+    bucket.put_objects([*items, ("other", b"x")])
+    assert store.applied["k"] == [item[1] for item in items]
+    assert store.objects["other"].body == b"x"
+
+
 @pytest.mark.parametrize("name", ["moto", "rclone", "localstack", "radosgw"])
 def test_put_objects_with_a_repeated_key_stores_the_last_item_on_real_servers(
     request: pytest.FixtureRequest, name: str

@@ -210,7 +210,7 @@ def put_many(
         address,
         items,
         steps_of,
-        is_ordered_by_key=True,
+        key_of=attrgetter("key"),
         concurrency=concurrency,
         max_bytes=max_bytes,
     )
@@ -416,23 +416,23 @@ def run_many(
     items: Iterable[Item],
     steps_of: Callable[[Item], Steps[Any] | None],
     *,
-    is_ordered_by_key: bool = False,
+    key_of: Callable[[Item], str] | None = None,
     concurrency: int = CONCURRENCY,
     max_bytes: int = MAX_BYTES,
 ) -> Generator[tuple[Item, Any], None, None]:
     """Run an operation for each of many items, many in parallel, and yield the outcomes in order.
 
-    With ``is_ordered_by_key`` a request is sent only after all earlier requests with the same key are done. While an
-    earlier request is outstanding, later ones with its key are not sent through the fast lane, but through boto3 on a
-    thread. The lane returns requests in order. So when a later request reaches a thread, the earlier one is either done
-    or on a thread too; in the second case the later one waits for it.
+    With ``key_of`` an item is begun only after all earlier items with the same key are done. While an earlier one is
+    outstanding, the requests of later ones are not sent through the fast lane, but through boto3 on a thread. The lane
+    returns requests in order. So when a later item reaches a thread, the earlier one is either done or on a thread too; in
+    the second case the later one waits for it.
 
     Args:
         address: The bucket.
         items: The items, any number, consumed lazily.
         steps_of: Returns the steps of the operation for an item, or None to skip the item (its outcome is None). In a
             process that was forked during the batch, it is called again for outstanding items.
-        is_ordered_by_key: Whether requests with the same key are sent one after the other.
+        key_of: Returns the key of an item, if items with the same key are to be done one after the other.
         concurrency: The largest number of concurrent requests.
         max_bytes: The largest number of bytes of bodies in memory.
 
@@ -462,7 +462,9 @@ def run_many(
                 yield effect
             else:
                 verb: _Verb = item, steps, effect
-                yield Request("", bucket_name, is_for_boto3=True, tag=verb)
+                # With the key: an item that begins with an experiment has its place among those with its key too.
+                key = "" if key_of is None else key_of(item)
+                yield Request("", bucket_name, key, is_for_boto3=True, tag=verb)
 
     def ordered(requests: Iterator[Request]) -> Iterator[Request]:
         for request in requests:
@@ -495,7 +497,7 @@ def run_many(
         nonlocal threads
         if threads is None:
             threads = ContextThreadPool(workers, "messageflux-s3")
-        if not is_ordered_by_key:
+        if key_of is None:
             return threads.submit(work, *arguments)
         earlier = last_on_thread.get(key)
         task = threads.submit(work, *arguments) if earlier is None else threads.submit(after, earlier, work, *arguments)
@@ -530,7 +532,7 @@ def run_many(
                 outcome = outcome_here(partial(drivers.run, connection, cast(Steps[Any], again)))
             else:
                 outcome = outcome_here(outcome.result)
-        if is_ordered_by_key:
+        if key_of is not None:
             done(request)
         return item, outcome
 
@@ -553,7 +555,7 @@ def run_many(
             requests = chain([request], requests)
             break
         yield request.tag[0], outcome_here(partial(rest_of, request))
-    if is_ordered_by_key:
+    if key_of is not None:
         requests = ordered(requests)
     stream = exchange_many(
         connection, requests, concurrency=concurrency, max_bytes=max(1, max_bytes // 2), limit=MAX_CACHED_BODY
@@ -562,7 +564,7 @@ def run_many(
         for request, answer in stream:
             outcome = left_to_boto3(request) if answer is None else answered(request, answer)
             if not waiting and answer is not None and not isinstance(outcome, Future):
-                if is_ordered_by_key:
+                if key_of is not None:
                     done(request)
                 yield request.tag[0], outcome
                 continue
