@@ -629,14 +629,17 @@ def test_refreshing_credentials_does_not_block_the_event_loop(scripted_store: An
 
 @pytest.mark.lane
 @pytest.mark.parametrize("is_async", [False, True])
-@pytest.mark.parametrize("failure", ["refused", "expired"])
+@pytest.mark.parametrize("failure", ["refused", "refused by STS", "expired"])
 def test_credentials_that_cannot_be_refreshed_raise_an_authentication_error(
     scripted_store: Any, failure: str, is_async: bool
 ) -> None:
-    """Not an exception of botocore's, or its RuntimeError."""
+    """Not an exception of botocore's, or its RuntimeError. In a batch each key has the error."""
     is_first = [True]
 
     def credentials() -> dict[str, Any]:
+        if failure == "refused by STS" and not is_first:
+            said = {"Error": {"Code": "ExpiredToken", "Message": "no"}}
+            raise botocore.exceptions.ClientError(said, "AssumeRole")  # type: ignore[arg-type]
         if failure == "refused" and not is_first:
             raise botocore.exceptions.CredentialRetrievalError(provider="test", error_msg="no")
         end = datetime.now(timezone.utc) + timedelta(seconds=60 if is_first else -60)
@@ -651,6 +654,9 @@ def test_credentials_that_cannot_be_refreshed_raise_an_authentication_error(
 
     with pytest.raises(s3.S3AuthenticationError, match="expired" if failure == "expired" else "no"):
         asyncio.run(work()) if is_async else store._store.bucket("bkt").get_object("k")
+    if not is_async:
+        written = store._store.bucket("bkt").put_objects([("a", b"1"), ("b", b"2")], raise_errors=False)
+        assert [type(failed.error) for failed in written.failures] == [s3.S3AuthenticationError] * 2
     assert server.requests == []
 
 

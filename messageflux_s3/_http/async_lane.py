@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .connections import IDLE_SECONDS, Address, is_readable
-from .eligibility import REFRESH_ERRORS, Endpoint
+from .eligibility import Endpoint
 from .http1 import BODY_LIMIT, LaneRequest, LaneResponse, NotForLane, Reader, may_repeat
 from .lane import Lane
 
@@ -61,8 +61,8 @@ class AsyncLane:
                 # Refreshing the credentials may send a request, which would block the event loop.
                 try:
                     await asyncio.to_thread(eligibility.credentials)
-                except REFRESH_ERRORS as error:
-                    logger.debug("lane: %r is left to boto3: %s", request, error)
+                except Exception as error:  # see Lane.prepare()
+                    logger.debug("lane: %r is left to boto3: no credentials (%s)", request, type(error).__name__)
                     return None
             prepared = self._lane.prepare(request)
             if prepared is None:

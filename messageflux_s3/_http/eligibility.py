@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import botocore
 import botocore.endpoint
 import botocore.httpsession
-from botocore.exceptions import BotoCoreError
 
 from .._formats.bucket_names import is_arn
 from .._formats.keys import quote_key
@@ -52,10 +51,6 @@ _MOTO = "moto.core.botocore_stubber"
 _OPERATIONS = (
     "GetObject", "HeadObject", "PutObject", "UploadPart", "CopyObject", "DeleteObject", "DeleteObjects", "ListObjectsV2"
 )  # fmt: skip
-
-REFRESH_ERRORS = (BotoCoreError, RuntimeError)
-"""What :meth:`Eligibility.credentials` raises if botocore cannot refresh them; RuntimeError if the new ones have expired as well. The
-request is then left to boto3, whose error is translated."""
 
 USER_AGENT = "messageflux-s3"
 """The User-Agent of the lane's requests, and the end of that of boto3's, unless the user's settings name another."""
@@ -209,7 +204,12 @@ class Eligibility:
         return endpoint
 
     def credentials(self) -> SigningCredentials | None:
-        """Return the client's current credentials, or None. If they expire soon, they are refreshed first, in the caller's thread."""
+        """Return the client's current credentials, or None. If they expire soon, they are refreshed first, in the caller's thread.
+
+        Raises:
+            Exception: They cannot be refreshed. botocore raises a BotoCoreError or a RuntimeError, STS's refusal is a ClientError, and a
+                function of the user may raise anything.
+        """
         credentials = self._client._get_credentials()
         if credentials is None:
             return None

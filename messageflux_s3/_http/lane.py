@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .connections import ConnectionPool, LaneConnection
-from .eligibility import REFRESH_ERRORS, Eligibility, Endpoint
+from .eligibility import Eligibility, Endpoint
 from .http1 import (
     BODY_LIMIT,
     BodySink,
@@ -262,8 +262,12 @@ class Lane:
             return None
         try:
             credentials = None if eligibility.is_anonymous else eligibility.credentials()
-            if credentials is None and not eligibility.is_anonymous:
-                return None
+        except Exception as error:  # of any kind: boto3 tries again, and its error is translated
+            logger.debug("lane: %r is left to boto3: no credentials (%s)", request, type(error).__name__)
+            return None
+        if credentials is None and not eligibility.is_anonymous:
+            return None
+        try:
             request.is_hash_signed = self._signs_body(request, endpoint)
             data = write_request(
                 request,
@@ -274,7 +278,7 @@ class Lane:
                 headers=self._headers,
                 with_body=with_body,
             )
-        except (NotForLane, *REFRESH_ERRORS) as error:
+        except NotForLane as error:
             logger.debug("lane: %r is left to boto3: %s", request, error)
             return None
         return endpoint, data
