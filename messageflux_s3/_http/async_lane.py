@@ -61,7 +61,7 @@ class AsyncLane:
                 # Refreshing the credentials may send a request, which would block the event loop.
                 try:
                     await asyncio.to_thread(eligibility.credentials)
-                except Exception as error:  # see Lane.prepare()
+                except Exception as error:  # see Eligibility.admission()
                     logger.debug("lane: %r is left to boto3: no credentials (%s)", request, type(error).__name__)
                     return None
             prepared = self._lane.prepare(request)

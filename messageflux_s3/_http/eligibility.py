@@ -8,6 +8,7 @@ version of botocore, the lane stays shut.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -29,6 +30,8 @@ from .signing import Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger("messageflux_s3")
 
 # A handler of one of these events may modify, answer or observe a request, and the lane would bypass it.
 _EVENTS = (
@@ -141,6 +144,18 @@ class Endpoint:
         self._open_until = time.monotonic() + seconds
 
 
+class Admission(NamedTuple):
+    """What the lane needs to send requests to one bucket; it holds for the moment only.
+
+    Attributes:
+        endpoint: The endpoint.
+        credentials: The credentials to sign with; None if the client is anonymous.
+    """
+
+    endpoint: Endpoint
+    credentials: SigningCredentials | None
+
+
 class Eligibility:
     """Observes one boto3 client and decides whether the lane may be used.
 
@@ -195,6 +210,23 @@ class Eligibility:
             self._client.meta.events.register(event, handler, unique_id=f"messageflux-s3-lane-{event}-{id(observer)}")
 
     # -- decisions ---------------------------------------------------------------------------------
+
+    def admission(self, bucket: str) -> Admission | None:
+        """Return what is needed to send requests to the bucket now; None if they must go through boto3.
+
+        It takes half as long as signing a request: many small requests that are sent together may share it.
+        """
+        endpoint = self.endpoint(bucket)
+        if endpoint is None:
+            return None
+        if self.is_anonymous:
+            return Admission(endpoint, None)
+        try:
+            credentials = self.credentials()
+        except Exception as error:  # of any kind: boto3 tries again, and its error is translated
+            logger.debug("lane: requests to %s are left to boto3: no credentials (%s)", bucket, type(error).__name__)
+            return None
+        return None if credentials is None else Admission(endpoint, credentials)
 
     def endpoint(self, bucket: str) -> Endpoint | None:
         """Return the endpoint of the bucket; None if the lane may not be used for it now."""

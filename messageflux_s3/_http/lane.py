@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .connections import ConnectionPool, LaneConnection
-from .eligibility import Eligibility, Endpoint
+from .eligibility import Admission, Eligibility, Endpoint
 from .http1 import (
     BODY_LIMIT,
     BodySink,
@@ -256,20 +256,22 @@ class Lane:
             request: The request.
             with_body: Whether the bytes include the body; otherwise the caller sends it after them.
         """
-        eligibility = self.eligibility
-        endpoint = eligibility.endpoint(request.bucket)
-        if endpoint is None:
-            return None
+        admission = self.eligibility.admission(request.bucket)
+        data = None if admission is None else self.serialize(request, admission, with_body=with_body)
+        return None if admission is None or data is None else (admission.endpoint, data)
+
+    def serialize(self, request: LaneRequest, admission: Admission, *, with_body: bool = True) -> bytes | None:
+        """Return the bytes of a request, signed unless the client is anonymous; None if it must go through boto3.
+
+        Args:
+            request: The request.
+            admission: That of its bucket.
+            with_body: Whether the bytes include the body; otherwise the caller sends it after them.
+        """
+        endpoint, credentials = admission
+        request.is_hash_signed = self._signs_body(request, endpoint)
         try:
-            credentials = None if eligibility.is_anonymous else eligibility.credentials()
-        except Exception as error:  # of any kind: boto3 tries again, and its error is translated
-            logger.debug("lane: %r is left to boto3: no credentials (%s)", request, type(error).__name__)
-            return None
-        if credentials is None and not eligibility.is_anonymous:
-            return None
-        try:
-            request.is_hash_signed = self._signs_body(request, endpoint)
-            data = write_request(
+            return write_request(
                 request,
                 endpoint,
                 credentials,
@@ -281,7 +283,6 @@ class Lane:
         except NotForLane as error:
             logger.debug("lane: %r is left to boto3: %s", request, error)
             return None
-        return endpoint, data
 
     def _signs_body(self, request: LaneRequest, endpoint: Endpoint) -> bool:
         """Return whether to sign the hash of the body. A checksum in a signed header covers the body as well, with one hash less.

@@ -17,14 +17,15 @@ from typing import Protocol
 
 from .connection_budget import FURTHER
 from .connections import Address, ConnectionPool, LaneConnection, SocketAddress
-from .eligibility import Endpoint
+from .eligibility import Admission, Eligibility, Endpoint
 from .http1 import IDEMPOTENT_METHODS, LaneRequest, LaneResponse, NotForLane, may_repeat
 from .request_window import THROTTLED, RequestWindow
 
 _RECEIVE_SIZE = 128 * 1024
 
 _JUST_NOW = 0.001
-"""Seconds for which what the selector said of idle connections is taken to hold: asking again for each request takes 2 microseconds."""
+"""Seconds for which an answer is taken to hold: of the selector about idle connections, and of the lane about a bucket. Asking again for
+each of many small requests would take longer than signing them."""
 
 _MOST_REFUSALS = 5
 _FIRST_DELAY = 0.05
@@ -38,9 +39,10 @@ _MOST_REFUSED_ALONE = 10
 class RequestHandling(Protocol):
     """The members of :class:`~messageflux_s3._http.lane.Lane` that a stream uses."""
 
+    eligibility: Eligibility
     pool: ConnectionPool
 
-    def prepare(self, request: LaneRequest) -> tuple[Endpoint, bytes] | None: ...
+    def serialize(self, request: LaneRequest, admission: Admission) -> bytes | None: ...
 
     def check(self, response: LaneResponse) -> None: ...
 
@@ -160,6 +162,9 @@ class Stream:
         self._asked_at = 0.0  # time of the latest select()
         self._in_flight_then = 0  # before its responses were processed, which arrive many at a time
         self._completed = 0  # requests, counted
+        self._admission: Admission | None = None
+        self._admitted = ""  # the bucket of the admission
+        self._admitted_at = -_JUST_NOW
         self._is_exhausted = False
         self._failure: Exception | None = None
         self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
@@ -256,11 +261,20 @@ class Stream:
 
     def _submit(self, entry: _Entry) -> None:
         """Sign a request and send it; if boto3 has to send it, it is done."""
-        prepared = self._lane.prepare(entry.request)
-        if prepared is None:
+        request = entry.request
+        now = time.monotonic()
+        if request.bucket != self._admitted or now - self._admitted_at >= _JUST_NOW:
+            self._admission = self._lane.eligibility.admission(request.bucket)
+            self._admitted, self._admitted_at = request.bucket, now
+        admission = self._admission
+        if admission is None or admission.endpoint.is_circuit_open():
             entry.is_done = True
             return
-        entry.endpoint, entry.data = prepared
+        data = self._lane.serialize(request, admission)
+        if data is None:
+            entry.is_done = True
+            return
+        entry.endpoint, entry.data = admission.endpoint, data
         self._in_flight += 1
         self._start(entry)
 
