@@ -52,7 +52,7 @@ def check_text(name: str, text: object) -> None:
 
 
 def check_subscript(key: str, *, bucket: str) -> str:
-    """Return the key in ``bucket[key]`` if it is valid and does not look like a URI; raise S3InvalidName (or TypeError) otherwise."""
+    """Return the key in ``bucket[key]`` unless it looks like a URI; raise S3InvalidName if it does. :func:`check_key` checks the rest."""
     if isinstance(key, str) and key.startswith(("s3://", "mfs3://")):
         raise S3InvalidName(
             f"{without_secrets(key)!r} is a URI, not a key: store.object(uri) takes a URI. "
@@ -60,7 +60,7 @@ def check_subscript(key: str, *, bucket: str) -> str:
             bucket=bucket,
             key=key,
         )
-    return check_key(key, bucket=bucket)
+    return key
 
 
 def quote_key(key: str) -> str:

@@ -219,7 +219,10 @@ def for_every_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def guess_content_type(name: str) -> str | None:
     """Return the content type for a name's extension. For ``a.csv.gz`` it is that of the compression format: ``application/gzip``."""
-    content_type, encoding = mimetypes.guess_type(name.rpartition("/")[2], strict=False)
+    name = name.rpartition("/")[2]
+    if "." not in name:
+        return None
+    content_type, encoding = mimetypes.guess_type(name, strict=False)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(encoding)
     return content_type
