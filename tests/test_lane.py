@@ -38,6 +38,7 @@ from support.waiting import wait_until
 
 from messageflux_s3._client.exchange import Request, lane_form
 from messageflux_s3._http import eligibility
+from messageflux_s3._http import stream as stream_module
 from messageflux_s3._http.connections import is_readable
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
@@ -464,6 +465,56 @@ def test_request_without_response_ends_after_the_read_timeout(scripted: Any, str
     assert sum(b"/slow" in request for request in server.requests) == 1
 
 
+def test_requests_of_a_stream_that_stall_together_time_out_together(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a NAT gateway has dropped all connections. Each has a timeout from its own last byte on, not one after the other."""
+    goes_on, waited = threading.Event(), list[float]()
+
+    def stalled(head: bytes, body: bytes) -> None:
+        goes_on.wait(60)
+
+    server, _, lane = scripted(stalled, read_timeout=1000)
+    wait_in_fact = Stream._select
+
+    def select(stream: Stream, left: float | None) -> Any:
+        """Wait in fact until all requests have arrived, then let the clock go on by the time to wait."""
+        ready = wait_in_fact(stream, 0.01)
+        if not ready and len(server.requests) == 6:
+            waited.append(left or 0.0)
+            ready = wait_in_fact(stream, 0)
+        return ready
+
+    monkeypatch.setattr(Stream, "_select", select)
+    monkeypatch.setattr(stream_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(waited)))
+    requests = [LaneRequest("GET", "bkt", f"k{number}") for number in range(6)]
+    assert [response for _, response in lane.stream(requests)] == [None] * 6
+    goes_on.set()
+    assert 900 < sum(waited) < 1100
+
+
+def test_a_response_that_arrives_while_the_caller_is_busy_is_not_too_late(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that the caller takes for an earlier response does not count."""
+    _, _, lane = scripted(lambda head, body: OK, read_timeout=5)
+    offset = [0.0]
+    monkeypatch.setattr(stream_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + offset[0]))
+    stream = Stream(lane, (LaneRequest("GET", "bkt", f"k{number}") for number in range(6)), 6, 1 << 20, 1 << 20)
+
+    def has_arrived() -> bool:
+        """Return whether there is a response to each request that was sent."""
+        sent = [each.connection.sock for each in stream._channels if each.entry and each.outgoing is None]
+        return all(sock is not None and is_readable(sock) for sock in sent)
+
+    answered = []
+    for _, response in stream.run():
+        answered.append(response is not None)
+        wait_until(has_arrived)
+        offset[0] += 100.0
+    assert answered == [True] * 6
+
+
 def test_three_failures_in_a_row_open_the_circuit(scripted: Any) -> None:
     """The lane sends nothing while the circuit is open."""
     server, _, lane = scripted(lambda head, body: b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
@@ -660,6 +711,17 @@ def test_a_throttled_request_beside_others_is_sent_again(scripted: Any) -> None:
         time.sleep(0.01)
     stream.close()
     assert [entry.response is not None for entry in entries] == [True, True]
+
+
+def test_a_throttled_request_that_is_abandoned_is_done(scripted: Any) -> None:
+    """A split listing counts those under way until they are."""
+    _, _, lane = scripted(_refused_at_first(100))
+    stream = lane.open_stream(concurrency=2, body_limit=1000)
+    entry = stream.submit(LaneRequest("GET", "bkt", "refused"))
+    wait_until(lambda: (stream.advance(), stream._delayed)[1])
+    stream.abandon(entry)
+    assert entry.is_done and entry.response is None and not stream._delayed and stream._in_flight == 0
+    stream.close()
 
 
 def test_stream_yields_outstanding_responses_before_an_exception_of_its_requests(scripted: Any) -> None:

@@ -101,10 +101,20 @@ class _Channel:
         outgoing: The bytes of the request that are not sent yet.
         candidates: Addresses to try if the current one fails.
         is_connecting: Whether TCP or TLS is still being set up.
+        active_at: The time of its latest event: the beginning of the request, or bytes that were sent or received.
         watched_events: The events that the selector reports for it; 0 while it is not registered.
     """
 
-    __slots__ = ("candidates", "connection", "entry", "is_connecting", "outgoing", "reader", "watched_events")
+    __slots__ = (
+        "active_at",
+        "candidates",
+        "connection",
+        "entry",
+        "is_connecting",
+        "outgoing",
+        "reader",
+        "watched_events",
+    )
 
     def __init__(self, connection: LaneConnection) -> None:
         self.connection = connection
@@ -113,6 +123,7 @@ class _Channel:
         self.outgoing: memoryview | None = None
         self.candidates: list[SocketAddress] = []
         self.is_connecting = False
+        self.active_at = 0.0
         self.watched_events = 0
 
 
@@ -216,10 +227,14 @@ class Stream:
             self._wait_for(first, is_any_enough=True)
 
     def abandon(self, entry: _Entry) -> None:
-        """Do not send a request again whose response is not wanted any more."""
+        """Do not send a request again whose response is not wanted any more. One that waits for that is done."""
         entry.refusals = _MOST_REFUSALS
-        self._delayed = [each for each in self._delayed if each[2] is not entry]
-        heapq.heapify(self._delayed)
+        others = [each for each in self._delayed if each[2] is not entry]
+        if len(others) < len(self._delayed):
+            self._delayed = others
+            heapq.heapify(others)
+            self._in_flight += 1
+            self._mark_done(entry)
 
     def close(self) -> None:
         """Keep the idle connections, and close those on which a response is outstanding."""
@@ -287,6 +302,7 @@ class Stream:
             channel = _Channel(LaneConnection(address))
         entry.channel = channel
         channel.entry = entry
+        channel.active_at = time.monotonic()
         channel.reader.begin(entry.request, self._body_limit)
         channel.outgoing = memoryview(entry.data)
         try:
@@ -454,6 +470,7 @@ class Stream:
             entry.is_paused = False
             entry.reserved_bytes += wanted
             self._held_bytes += wanted
+            channel.active_at = time.monotonic()
             self._watch(channel, selectors.EVENT_READ)
             sock = channel.connection.sock
             if isinstance(sock, ssl.SSLSocket) and sock.pending():
@@ -575,8 +592,6 @@ class Stream:
     def _wait_for(self, first: _Entry, *, is_any_enough: bool = False) -> None:
         """Process the events of all requests until this request is done, or any one."""
         pool = self._pool
-        since = time.monotonic()
-        progress: object = None
         completed = self._completed
         while not first.is_done and not (is_any_enough and self._completed > completed):
             channel = first.channel
@@ -589,17 +604,10 @@ class Stream:
                 if first.is_done:
                     continue
             else:
-                mark = (
-                    channel,
-                    channel.is_connecting,
-                    channel.reader.remaining,
-                    channel.outgoing and len(channel.outgoing),
-                )
-                if mark != progress:
-                    since, progress = now, mark
                 timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
-                left = None if timeout is None else since + timeout - now
-                if left is not None and left <= 0:
+                left = None if timeout is None else max(0.0, channel.active_at + timeout - now)
+                # What arrived while the caller was busy, or while an earlier response was waited for, has to be read first.
+                if left == 0.0 and self._asked_at > channel.active_at + timeout:
                     self._fail(channel, TimeoutError("no response in time"))
                     continue
             if self._delayed and self._in_flight < self._concurrency.size:
@@ -612,6 +620,7 @@ class Stream:
     def _handle_events(self, channel: _Channel, events: int) -> None:
         if channel.connection.sock is None:
             return  # closed while earlier events of this round were handled
+        channel.active_at = self._asked_at
         try:
             if channel.is_connecting:
                 self._continue_connecting(channel)
@@ -686,3 +695,4 @@ class Stream:
         for entry in self._window:
             if not entry.is_done:
                 self._mark_done(entry)
+        self._in_flight = 0  # the delayed ones were not counted
