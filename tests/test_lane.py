@@ -435,6 +435,34 @@ def test_bytes_after_a_response_of_a_stream_are_not_its_next_response(
     stream.close()
 
 
+@pytest.mark.parametrize("secure", [False, True])
+def test_bytes_that_arrive_together_with_a_response_of_a_stream_are_not_its_next_response(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secure: bool
+) -> None:
+    """They are behind what one call has received, as the next record is over TLS."""
+    settings = dict[str, Any]()
+    if secure:
+        cert, key = certificate(tmp_path)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(cert, key)
+        settings = {"tls": context, "verify": str(cert)}
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + bytes(3000)
+    monkeypatch.setattr(stream_module, "_RECEIVE_SIZE", len(long))
+    more = long + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    _, _, lane = scripted(lambda head, body: more if b"/long" in head else OK, **settings)
+    stream = lane.open_stream(concurrency=1, body_limit=10_000)
+    stream.advance(stream.submit(LaneRequest("GET", "bkt", "a")))
+    [idle] = stream._idle
+    entry = stream.submit(LaneRequest("GET", "bkt", "long"))
+    wait_until(lambda: is_readable(idle.connection.sock))
+    stream.advance(entry)
+    assert entry.response is not None and entry.response.body == bytes(3000)
+    entry = stream.submit(LaneRequest("GET", "bkt", "b"))
+    stream.advance(entry)
+    assert entry.response is not None and entry.response.body == b"hi"
+    stream.close()
+
+
 def test_post_on_a_connection_closed_while_idle_is_left_to_boto3(scripted: Any) -> None:
     _, _, lane = scripted(lambda head, body: OK + RawServer.CLOSE)
     assert lane.send(LaneRequest("GET", "bkt", "a")) is not None

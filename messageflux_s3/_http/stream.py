@@ -436,6 +436,10 @@ class Stream:
             if not size:
                 raise NotForLane("the connection was closed")
             if reader.feed(self._buffer[:size]):
+                # If more may have arrived with the response, the connection must not be used before that is known.
+                may_hold_more = size == _RECEIVE_SIZE or isinstance(sock, ssl.SSLSocket)
+                if may_hold_more and channel.connection.has_unasked_bytes():
+                    reader.keeps_alive = False
                 self._finish(channel, entry)
                 return
             if reader.has_headers and not entry.is_paused and not self._reserve(channel, entry):
