@@ -673,3 +673,24 @@ def test_the_async_query_is_split_too(filled: StatefulServer) -> None:
             return split, sequential
 
     assert asyncio.run(run()) == (keys, keys)
+
+
+@pytest.mark.lane
+def test_a_long_listing_that_is_not_in_key_order_is_listed_as_without_splitting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The splitting ends at the page with which it began: its token is not a repeated one."""
+    monkeypatch.setattr(listing, "_WAIT_WORTH_SPLITTING", 0.0)
+    keys = [f"{name}{number:02d}" for name in ("a-", "a/", "a.") for number in range(10)]
+
+    def with_small_pages(asked: Asked) -> Answer:
+        if "list-type" in asked.query:
+            asked.query["max-keys"] = "7"  # type: ignore[index]
+        return None
+
+    with run_stateful_server("folders walked") as server:
+        for key in keys:
+            server.state.put(key, b"")
+        server.state.before = with_small_pages
+        found = [obj.key for obj in _bucket(server).find()]
+    assert found != sorted(found) == sorted(keys)

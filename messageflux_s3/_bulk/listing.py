@@ -303,7 +303,8 @@ def _sent(
             latest = yield from _split(bucket, parameters, first_pages, page_wait, stop_before)
             if latest is None:
                 return
-            following = _following(latest, parameters, position, positions)
+            if latest is not wanted:  # else the listing goes on after this page, whose token is noted already
+                following = _following(latest, parameters, position, positions)
         if not following:
             return
         parameters.pop("ContinuationToken", None)
