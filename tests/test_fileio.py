@@ -1882,6 +1882,48 @@ def test_a_forked_child_reads_a_file_that_a_thread_of_its_parent_is_reading(
     assert code == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("read", ["read", "readinto", "readline"])
+def test_a_forked_child_reads_a_file_whose_buffer_a_thread_of_its_parent_is_filling(
+    quick: StatefulStore, quick_object: s3.S3Object, read: str
+) -> None:
+    """A small read holds the lock of Python's own buffering too, for as long as its request takes."""
+    quick_object.put(BIG)
+    file: Any = quick_object.open("rb")
+    is_asked, may_end = threading.Event(), threading.Event()
+
+    def stall_once(asked: Asked) -> Answer:
+        if not is_asked.is_set():
+            is_asked.set()
+            may_end.wait(60)
+        return None
+
+    def small_read() -> bytes:
+        if read == "readinto":
+            piece = bytearray(100)
+            return bytes(piece[: file.readinto(piece)])
+        return bytes(file.read(100) if read == "read" else file.readline(100))
+
+    file.seek(9 * MIB)
+    quick.before = stall_once
+    reader = threading.Thread(target=small_read)
+    reader.start()
+    assert is_asked.wait(60)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # a child that hangs is killed
+        file.seek(3 * MIB)
+        piece = small_read()
+        os._exit(0 if piece and BIG.startswith(piece, 3 * MIB) and file.tell() == 3 * MIB + len(piece) else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    may_end.set()
+    reader.join(60)
+    file.close()
+    assert code == 0
+
+
 # -- what befalls a writer ------------------------------------------------------------------------------------------------------------
 
 
@@ -2325,6 +2367,29 @@ def test_a_forked_child_does_not_warn_of_a_file_that_its_parent_writes(quick_obj
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     file.close()
     assert quick_object.reload().body == b"content"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_writes_nothing_into_the_temporary_file_of_its_parent(
+    quick: StatefulStore, quick_object: s3.S3Object
+) -> None:
+    """Both processes have the bytes that were not written to the disk yet, and share the position in the file."""
+    content = BIG[: 9 * MIB]
+    file = quick_object.open("wb")
+    file.write(b"x")
+    file.seek(0)  # the content is kept in a temporary file, on the disk above 8 MiB
+    for start in range(0, len(content), 1000):
+        file.write(content[start : start + 1000])
+    child = os.fork()
+    if child == 0:  # pragma: no cover - in the child
+        del file
+        gc.collect()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    file.write(b"end")
+    file.close()
+    assert quick.body("k") == content + b"end"
 
 
 @pytest.mark.parametrize("later", ["write", "seek", "truncate"])

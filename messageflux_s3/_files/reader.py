@@ -73,6 +73,7 @@ class BufferedObjectReader(io.BufferedReader):
 
     def __init__(self, raw: ObjectReader, buffer_size: int) -> None:
         super().__init__(raw, buffer_size)
+        self._buffer_size = buffer_size
         self._lock = threading.RLock()  # held while the position changes, never during a request
         _open.add(self)
 
@@ -141,6 +142,13 @@ class BufferedObjectReader(io.BufferedReader):
             with memoryview(buffer) as view:
                 self._go_back(position, position + view.nbytes)
             raise
+
+    def _renew_buffer(self) -> None:
+        """Replace io's own buffer and its lock, in a forked child: the lock is held by a thread that the child does not have."""
+        with contextlib.suppress(ValueError):  # the file is closed or detached
+            position = _tell(self)
+            io.BufferedReader.__init__(self, self.raw, self._buffer_size)
+            self.seek(position)
 
     def _go_back(self, start: int, end: int) -> None:
         """Seek back to the start of a failed read, in which io's C code dropped its buffer. Do nothing if another thread has read since."""
@@ -466,8 +474,24 @@ _open: weakref.WeakSet[BufferedObjectReader | ObjectReader] = weakref.WeakSet()
 
 def _reset_after_fork() -> None:
     """Replace the locks of the files in a forked child: they may be held by threads that the child does not have."""
-    for reader in list(_open):
+    readers = list(_open)
+    buffered = [reader for reader in readers if isinstance(reader, BufferedObjectReader) and _is_read_elsewhere(reader)]
+    for reader in readers:
         reader._lock = threading.RLock()
+    for reader in buffered:
+        reader._renew_buffer()
+
+
+def _is_read_elsewhere(reader: BufferedObjectReader) -> bool:
+    """Return whether another thread than this one was reading: it holds the raw reader's lock, and perhaps that of io's buffer."""
+    try:
+        lock = reader.raw._lock
+    except (ValueError, AttributeError):  # detached, or not open yet
+        return False
+    if lock.acquire(blocking=False):
+        lock.release()
+        return False
+    return True
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no forks

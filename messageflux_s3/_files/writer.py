@@ -639,6 +639,15 @@ class ObjectWriter(io.BufferedIOBase):
         if local is not None:
             local.close()
 
+    def leave_local(self) -> None:
+        """In a forked child, close the descriptor of the temporary file, without writing what its buffer still holds.
+
+        The parent writes these bytes too, and both processes share the position in the file.
+        """
+        raw = getattr(getattr(self._local, "_file", None), "raw", None)  # None while the content is in memory
+        if raw is not None:
+            raw.close()
+
     def _commit(self) -> None:
         if self._local is not None:
             self._local.seek(0)
@@ -810,6 +819,7 @@ def _leave_to_parent() -> None:
     """In a forked child, forget the files: the parent closes them, and a thread that the child does not have may have held their locks."""
     for writer in list(_unclosed):
         writer._lock = threading.RLock()
+        writer.leave_local()
     _unclosed.clear()
 
 
