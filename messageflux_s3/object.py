@@ -446,6 +446,12 @@ class S3Object:
         listed, head = self._listed, self._head
         return int(listed[3]) if listed is not None else None if head is None else head.size
 
+    @property
+    def _etag_if_known(self) -> str | None:
+        """The ETag; None if a request would be needed for it."""
+        listed, head = self._listed, self._head
+        return etags.unquoted(listed[2]) if listed is not None else None if head is None else head.etag
+
     def _body_steps(self) -> Steps[bytes | None]:
         """Read the whole content, conditional on the known ETag, so that body and cached attributes belong to one version."""
         found, body = yield from operations.get_steps(self._address, self._if_match())

@@ -528,7 +528,10 @@ class ObjectQuery:
         check_text("prefix", prefix)
         made: list[S3Object] = []
         result = BatchResult([], [])
-        found = (copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key) for obj in self.objects())
+        found = (
+            copying.Copy(obj._address, obj.size, obj.storage_class, prefix + obj.key, obj._etag_if_known)
+            for obj in self.objects()
+        )
         copies: Iterable[copying.Copy] = found
         if self._criteria.versions:
             copies = [*found]

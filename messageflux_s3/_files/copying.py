@@ -582,12 +582,21 @@ def _is_likely_one_bucket(source: ObjectAddress, target: ObjectAddress) -> bool:
 
 
 class Copy(NamedTuple):
-    """One of many copies: the listed source, and the target's key."""
+    """One of many copies: the listed source, and the target's key. The ETag is None if the listing has none."""
 
     source: ObjectAddress
     size: int
     storage_class: str
     target_key: str
+    etag: str | None = None
+
+    def size_of(self, etag: str | None) -> int | None:
+        """Return the size of a copy with this ETag; None if the source may have been replaced since it was listed.
+
+        Stores that encrypt the copy, or have received the source in parts, give the copy another ETag too: then a HEAD tells the size.
+        """
+        is_as_listed = self.source.version_id is not None or self.etag is None or etags.same(self.etag, etag)
+        return self.size if is_as_listed else None
 
 
 def is_elsewhere(source: ObjectAddress, bucket: BucketAddress) -> bool:
@@ -654,7 +663,8 @@ def copy_many(bucket: BucketAddress, copies: Iterable[Copy]) -> Generator[tuple[
         )
         if (result := (answer.parsed or {}).get("CopyObjectResult")) is None:
             return answer.head
-        return Head(size=one.size, etag=etags.unquoted(result["ETag"]), version_id=answer.version_id)
+        etag = etags.unquoted(result["ETag"])
+        return Head(size=one.size_of(etag), etag=etag, version_id=answer.version_id)
 
     return batch.run_many(bucket, copies, steps_of, concurrency=_AT_ONCE)
 
