@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import interrupted_probes
 from support.interrupted_probes import scratch_of
-from support.scripted_server import refusal
+from support.scripted_server import Answer, Asked, ScriptedServer, document, refusal
 from support.servers import Server
 from support.stateful_server import Stored, Upload, run_stateful_server
 
@@ -150,6 +150,26 @@ def test_a_listing_that_cannot_be_used_fails_no_probe(listing: str) -> None:
         state.before = answer
         assert server.connect().probe("bkt").ranges is True
         assert state.objects.keys() == before
+
+
+@pytest.mark.parametrize("kind", ["uploads", "versions"])
+def test_a_listing_that_returns_to_an_earlier_page_fails_no_probe(
+    scripted_server: ScriptedServer, kind: str
+) -> None:
+    """It never ended, although no page has the markers with which it was requested."""
+
+    def answer(asked: Asked) -> Answer:
+        assert len(scripted_server.asked) < 100
+        later = "b" if asked.query.get("key-marker") == "a" else "a"
+        markers = f"<NextKeyMarker>{later}</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>"
+        root = "ListMultipartUploadsResult" if "uploads" in asked.query else "ListVersionsResult"
+        is_endless = (kind == "uploads") is ("uploads" in asked.query)
+        return document(root, f"<IsTruncated>true</IsTruncated>{markers}" if is_endless else "")
+
+    scripted_server.answer = answer
+    place = leftovers.Place(scripted_server.bucket()._address)
+    assert place.remove_left(RUN, is_versioned=True) is (kind == "versions")
+    assert len(scripted_server.asked) == 4
 
 
 @pytest.mark.usefixtures("killed_just_now")

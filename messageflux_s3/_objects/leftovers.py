@@ -124,6 +124,7 @@ class Place(NamedTuple):
         """
         found: list[Upload] = []
         parameters: dict[str, Any] = {"Prefix": prefix}
+        positions = set[Any]()
         while True:
             try:
                 answer, root = self.bucket.connection.call_with_root(
@@ -143,12 +144,10 @@ class Place(NamedTuple):
                 if one["Key"].startswith(prefix) and self.run_of(one["Key"]) is not None
             ]
             position = answer.get("NextKeyMarker"), answer.get("NextUploadIdMarker")
-            if (
-                not answer.get("IsTruncated")
-                or None in position
-                or position == (parameters.get("KeyMarker"), parameters.get("UploadIdMarker"))
-            ):
+            # A store that returns to an earlier page would be asked for ever.
+            if not answer.get("IsTruncated") or None in position or position in positions:
                 return found
+            positions.add(position)
             parameters.update(KeyMarker=position[0], UploadIdMarker=position[1])
 
     def entries(self, prefix: str, *, is_versioned: bool) -> Iterator[Entry]:
@@ -165,6 +164,7 @@ class Place(NamedTuple):
         if is_versioned:
             operation = "ListObjectVersions"
         parameters: dict[str, Any] = {"Prefix": prefix}
+        positions = set[Any]()
         while True:
             page = self.call(operation, **parameters)
             listed = [*page.get("Contents", ()), *page.get("Versions", ()), *page.get("DeleteMarkers", ())]
@@ -176,7 +176,8 @@ class Place(NamedTuple):
                 return
             if is_versioned:
                 markers = {name: page.get(f"Next{name}") or "" for name in ("KeyMarker", "VersionIdMarker")}
-                is_same = not markers["KeyMarker"] or markers == {name: parameters.get(name, "") for name in markers}
+                is_same = not markers["KeyMarker"] or tuple(markers.values()) in positions
+                positions.add(tuple(markers.values()))
             else:
                 markers = {position: max((found["Key"] for found in listed), default="")}
                 # A store that ignores the prefix would list the whole bucket.
