@@ -153,9 +153,7 @@ def test_a_listing_that_cannot_be_used_fails_no_probe(listing: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["uploads", "versions"])
-def test_a_listing_that_returns_to_an_earlier_page_fails_no_probe(
-    scripted_server: ScriptedServer, kind: str
-) -> None:
+def test_a_listing_that_returns_to_an_earlier_page_fails_no_probe(scripted_server: ScriptedServer, kind: str) -> None:
     """It never ended, although no page has the markers with which it was requested."""
 
     def answer(asked: Asked) -> Answer:
