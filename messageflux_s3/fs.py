@@ -583,6 +583,8 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
     ) -> None:
         """Download objects to files. Each file is written completely or not at all.
 
+        A symbolic link in a folder that has the name of an object's file is replaced; one that is given as ``lpath`` is kept.
+
         Raises:
             ValueError: Two objects would be written to one file (``a//b`` and ``a/b``); nothing was downloaded.
 
@@ -600,7 +602,10 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             sources, targets = [f"{each}/" if each in found.folders else each for each in found.paths], lpath
             if not isinstance(lpath, list):
                 target = make_path_posix(os.fspath(lpath))
-                targets = found.targets(target, target.endswith("/") or Path(target).is_dir())
+                targets = [
+                    each if each == target else _NamedAfterKey(each)
+                    for each in found.targets(target, target.endswith("/") or Path(target).is_dir())
+                ]
         pairs = _pair(sources, targets)
         for source, target in pairs:
             self._refuse_parent_folder(source, target)
@@ -674,12 +679,15 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
         settings = {name: value for name, value in kwargs.items() if name not in _READER_SETTINGS and value is not None}
+        follows = not isinstance(lpath, _NamedAfterKey)
         if settings:
             # Never let fsspec open the target itself: it truncates the file before the first byte has been received.
-            partial_file.write_target(lpath, lambda file: self._read_into(file, rpath, callback, settings))
+            partial_file.write_target(
+                lpath, lambda file: self._read_into(file, rpath, callback, settings), follow=follows
+            )
             return
         callback.set_size(found["size"])
-        target = file_target.Destination(lpath)
+        target = file_target.Destination(lpath, follow=follows)
         download.download(self._object(rpath)._address, target, progress=callback.relative_update)
 
     def _read_into(self, target: Any, rpath: str, callback: Any, settings: dict[str, Any]) -> None:
@@ -1268,6 +1276,12 @@ def register_as_s3() -> None:
 
 
 _READER_SETTINGS = ("block_size", "cache_type", "cache_options", "fill_cache", "size", "autocommit")
+
+
+class _NamedAfterKey(str):
+    """The path of a file whose name comes from a key, not from the user: a link of this name is replaced, not followed."""
+
+    __slots__ = ()
 
 
 class _Sources(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK
 from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document, refusal
+from support.stateful_server import run_stateful_server
 from test_etags import Strange, md5
 
 from messageflux_s3 import S3Error
@@ -60,6 +61,33 @@ def test_get_replaces_the_file_and_keeps_a_link(
     get(MessagefluxS3FileSystem(scripted_server.connect()), str(tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()
     found = (tmp_path / "real").read_bytes()
+    assert (found if found == b"content" else gzip.decompress(found)) == b"content"
+
+
+FOLDER_WAYS: dict[str, Callable[[Any, str], None]] = {
+    "object": lambda fs, target: fs.get("bkt/d/k", f"{target}/"),
+    "objects": lambda fs, target: fs.get(["bkt/d/k"], target),
+    "folder": lambda fs, target: fs.get("bkt/d/", target, recursive=True),
+    "pattern": lambda fs, target: fs.get("bkt/d/*", target),
+    "compression": lambda fs, target: fs.get("bkt/d/k", f"{target}/", compression="gzip"),
+}
+
+
+@pytest.mark.parametrize("get", FOLDER_WAYS.values(), ids=FOLDER_WAYS)
+def test_get_into_a_folder_replaces_a_link_with_the_name_of_the_key(
+    tmp_path: Path, get: Callable[[Any, str], None]
+) -> None:
+    """The key chose which file outside of the folder was overwritten. download_to() replaces such links too."""
+    (tmp_path / "mine").write_bytes(b"mine")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "k").symlink_to(tmp_path / "mine")
+    with run_stateful_server() as server:
+        server.state.put("d/k", gzip.compress(b"content"))
+        get(MessagefluxS3FileSystem(server.connect()), str(folder))
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert not (folder / "k").is_symlink()
+    found = (folder / "k").read_bytes()
     assert (found if found == b"content" else gzip.decompress(found)) == b"content"
 
 

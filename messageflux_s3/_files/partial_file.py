@@ -38,14 +38,14 @@ def write_file(
     _replace(target, lambda file: file.write(body), overwrite=overwrite, replaces=replaces)
 
 
-def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+def write_target(target: str | os.PathLike[str], write: Callable[[BinaryIO], object], *, follow: bool = True) -> None:
     """Write a file atomically: ``write`` is called with an open binary file. Links, pipes and devices are handled as in :func:`download`.
 
     Raises:
-        FileExistsError: The target is a socket or a block device.
+        FileExistsError: The target is a socket or a block device; or, unless ``follow`` is set, a pipe or a device.
         IsADirectoryError: The target is a folder.
     """
-    path, is_stream = file_target.check(Path(target), overwrite=True, follow=True)
+    path, is_stream = file_target.check(Path(target), overwrite=True, follow=follow)
     if is_stream:
         # Buffered: write() of a raw file may write less than it is given, and callers ignore the count.
         with open(file_target.open_stream(path), "wb") as stream:  # noqa: PTH123 - a descriptor, not a path
