@@ -748,7 +748,7 @@ class S3Object:
             stream = reader.open(start, end)
         except S3Error as error:
             if error.status == 416:  # the range starts past the end: empty, as for a slice
-                operations.check_beyond_end(reader)
+                operations.check_beyond_end(reader, start, error)
                 return
             raise
         with stream:

@@ -625,6 +625,32 @@ def test_a_range_past_the_end_of_a_later_object_is_not_empty_content(
     assert (unread.read_range(5), [*unread.iter_chunks(4, 5)]) == (b"", [])
 
 
+@pytest.mark.parametrize("lane", [True, False], ids=["lane", "boto3"])
+def test_a_refused_range_of_an_object_that_has_these_bytes_is_not_empty_content(
+    scripted_server: ScriptedServer, lane: bool, tmp_path: Path
+) -> None:
+    """A part of the store may still have an earlier, shorter object: the read ended there, as if it had read all."""
+    content = b"0123456789"
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers.get("range"):
+            return refusal(416, "InvalidRange")
+        return content_of(asked, content)
+
+    scripted_server.answer = answer
+    obj = scripted_server.bucket(lane=lane).get_object("k")
+    for call in (
+        lambda: obj.read_range(5),
+        lambda: [*obj.iter_chunks(4, 5)],
+        lambda: obj.download_to(tmp_path / "k", start=5),
+        lambda: obj.reload().download_to(tmp_path / "k", start=5),
+    ):
+        with pytest.raises(s3.S3Error) as raised:
+            call()
+        assert raised.value.status == 416
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("ask", ["exists", "etag", "load"])
 def test_a_body_read_by_another_thread_meanwhile_is_never_cached_with_attributes_of_a_later_object(
     scripted_server: ScriptedServer, ask: str

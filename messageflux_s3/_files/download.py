@@ -244,7 +244,8 @@ class _Fetch:
         except S3Error as error:
             if error.status != 416:
                 raise
-            operations.learn_size(reader)  # the object ends before the range: the result is empty, as for a slice
+            # The object ends before the range: the result is empty, as for a slice.
+            operations.learn_size_beyond_end(reader, self.start, error)
             return self
         self.latency = time.monotonic() - began
         if reader.size is None:  # a chunked response without Content-Length

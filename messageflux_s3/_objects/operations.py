@@ -245,7 +245,7 @@ def range_steps(
         except S3Error as error:
             if error.status != 416 or size is not None:
                 raise
-            check_beyond_end(reader)
+            check_beyond_end(reader, start, error)
             return Answer(body=b"")  # the range starts past the end: empty, as for a slice
         with stream:
             return Answer(body=stream.read())
@@ -290,19 +290,35 @@ def learn_size(reader: RangedReader) -> None:
     reader.accept(head(reader.address, given))
 
 
-def check_beyond_end(reader: RangedReader) -> None:
+def check_beyond_end(reader: RangedReader, start: int, error: S3Error) -> None:
     """Check, after status 416, that the range starts past the end of the object to which the reader is pinned.
 
     Some stores look at the range before the condition, and answer 416 for an object that was replaced by a shorter one.
 
     Raises:
         S3ObjectChanged: The object was replaced.
+        S3Error: The error itself: a HEAD says that the object has bytes there.
 
     Requests:
         none on AWS, or if the reader is not pinned to an ETag; else 1 HEAD
     """
     if reader.etag is not None and not reader.address.connection.is_aws:
-        learn_size(reader)
+        learn_size_beyond_end(reader, start, error)
+
+
+def learn_size_beyond_end(reader: RangedReader, start: int, error: S3Error) -> None:
+    """Store the object's size and ETag in a reader, after status 416 for the bytes from ``start`` on.
+
+    Raises:
+        S3ObjectChanged: The object was replaced.
+        S3Error: The error itself: the object has bytes there. A part of the store may not have it yet.
+
+    Requests:
+        1 HEAD
+    """
+    learn_size(reader)
+    if start < (reader.size or 0):
+        raise error
 
 
 def read_into(reader: RangedReader, start: int, view: memoryview) -> None:
