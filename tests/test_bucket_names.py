@@ -439,6 +439,25 @@ def test_requests_to_a_directory_bucket_are_signed_with_a_session(aws: Aws) -> N
     assert {_scope(request) for request in aws.requests} == {"us-east-1/s3express"}
 
 
+@pytest.mark.parametrize(
+    "append",
+    [
+        lambda bucket: bucket.put_object("k", b"c", WriteOffsetBytes=2),
+        lambda bucket: bucket.put_object("k", b"c", if_match="e", WriteOffsetBytes=2),
+        lambda bucket: bucket.upload_object("k", io.BytesIO(b"c"), WriteOffsetBytes=2),
+    ],
+    ids=["put_object", "put_object if_match", "upload_object"],
+)
+def test_a_handle_of_what_was_appended_to_has_the_size_of_the_whole_object(
+    aws: Aws, append: Callable[[s3.S3Bucket], s3.S3Object]
+) -> None:
+    """Not that of the new end; its metadata are those of the object too."""
+    appended = append(aws.store.bucket(DIRECTORY))
+    assert aws.last.headers["x-amz-write-offset-bytes"] in ("2", b"2")
+    assert (appended.etag, appended.size) == ("0123456789abcdef0123456789abcdef", 3)
+    assert aws.last.method == "HEAD"
+
+
 def test_a_link_into_a_directory_bucket_warns_that_the_session_ends_before_it(aws: Aws) -> None:
     """AWS ends a session after five minutes, and what is signed with it."""
     with pytest.warns(UserWarning, match="signed with a session of the directory bucket, which AWS ends after 300 s"):

@@ -217,9 +217,9 @@ def lane(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def _bucket(server: ScriptedServer, store: KeepingStore, *, lane: bool) -> s3.S3Bucket:
+def _bucket(server: ScriptedServer, store: KeepingStore, *, lane: bool, preset: str = "auto") -> s3.S3Bucket:
     store.put("d/source", b"content", **{"content-type": "text/plain"})
-    bucket = server.bucket(lane=lane)
+    bucket = server.bucket(lane=lane, preset=preset)
     bucket["d/source"].exists()  # the lane opens after a first success of boto3
     store.requests.clear()
     server.asked.clear()
@@ -344,6 +344,32 @@ def test_an_event_hold_is_refused_except_by_aws(
     bucket = _bucket(scripted_server, store, lane=lane)
     with pytest.raises((s3.S3Unsupported, s3.S3BatchError), match="event hold"):
         WRITES[way](bucket, hold)
+    assert (store.written, store.uploads, store.requests["scratch"]) == ({}, {}, 0)
+
+
+@pytest.mark.usefixtures("quick_conditions")
+@pytest.mark.parametrize("preset", ["other", "aws"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "put_object",
+        "put_object if_absent",
+        "put_objects",
+        "upload_object",
+        "upload_object in parts",
+        "open('wb')",
+        "copy_to",
+        "async put_object",
+    ],
+)
+def test_a_write_at_an_offset_is_refused_except_in_a_directory_bucket(
+    scripted_server: ScriptedServer, way: str, preset: str, lane: bool
+) -> None:
+    """A store that ignores the offset would replace the object with what was to be appended. Nothing is sent."""
+    store = KeepingStore(scripted_server)
+    bucket = _bucket(scripted_server, store, lane=lane, preset=preset)
+    with pytest.raises((s3.S3Unsupported, s3.S3BatchError), match="WriteOffsetBytes is sent to directory buckets"):
+        WRITES[way](bucket, {"WriteOffsetBytes": 6})
     assert (store.written, store.uploads, store.requests["scratch"]) == ({}, {}, 0)
 
 

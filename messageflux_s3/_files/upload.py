@@ -147,6 +147,8 @@ class _Upload:
             source.put_back(first)
             del first
             answer, size = self._send_parts(source, report, passes)
+        if self.parameters.get("WriteOffsetBytes"):
+            return Head.from_append(answer.get("ETag"), answer.get("VersionId"))
         return Head.from_write(size, answer.get("ETag"), answer.get("VersionId"), self.parameters["Metadata"])
 
     def _put(self, body: bytes | bytearray, report: Callable[[int], None]) -> dict[str, Any]:

@@ -106,6 +106,11 @@ class Head:
         shown = user_metadata.decode(metadata)
         return cls(size=size, etag=etags.unquoted(etag), metadata=shown, version_id=version_id)
 
+    @classmethod
+    def from_append(cls, etag: str | None, version_id: str | None) -> Head:
+        """Make a Head from the response to a write at an offset. The object keeps its metadata, and is larger than what was sent."""
+        return cls(etag=etags.unquoted(etag), version_id=version_id)
+
 
 def _checksums(found: Mapping[str, str]) -> Mapping[str, str] | None:
     """Return checksums by S3's names of their algorithms (``"CRC32"``); None if there are none."""

@@ -168,6 +168,8 @@ def put_steps(
     write = ConditionalWrite(address, condition)
     parameters = {"Metadata": encoded, **put_parameters.s3_parameters(address.key, extra)}
     answer = yield from write.steps("PutObject", parameters, body)
+    if parameters.get("WriteOffsetBytes"):
+        return Head.from_append(answer.get("ETag"), answer.get("VersionId"))
     return Head.from_write(len(body), answer.get("ETag"), answer.get("VersionId"), encoded)
 
 

@@ -22,6 +22,8 @@ tags                                           ``GET ?tagging`` after PutObject;
 tags that a copy keeps                         ``GET ?tagging``; a copy that loses them is streamed the store
 customer's key (SSE-C)                         never: no method that reads an object takes the key  -
 event hold                                     never: no other store is known to keep it            -
+write offset (append)                          never: sent only to a directory bucket of Amazon     -
+                                               S3. Another store may replace the object
 =============================================  ===================================================  ========================================
 
 A content type on a write with content is not asked about: most writes have one, guessed from the key.
@@ -82,9 +84,10 @@ _CUSTOMER_KEY = "SSECustomer"
 _REJECTED_CLASS = ("InvalidStorageClass", "InvalidArgument")
 """Codes with which stores reject a storage class that they do not have; radosgw's is InvalidArgument, which has other causes too."""
 _EVENT_HOLD = ("ObjectLockEventHold", "ObjectLockEventHoldDurationDays", "ObjectLockEventHoldDurationYears")
+_APPEND = "WriteOffsetBytes"
 _ASKED_ABOUT = frozenset(
     {
-        *_EVENT_HOLD, *_ENCRYPTION, *_LOCK, *_HEADERS, *_GRANTS, "ACL", "StorageClass", "Tagging",
+        _APPEND, *_EVENT_HOLD, *_ENCRYPTION, *_LOCK, *_HEADERS, *_GRANTS, "ACL", "StorageClass", "Tagging",
         "SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5",
     }
 )  # fmt: skip
@@ -153,7 +156,10 @@ def steps(address: ObjectAddress, operation: str, parameters: Mapping[str, Any])
         none on AWS, without the parameters listed above, and once the answers are known; else 2, and 1 or 2 more for an upload in parts
         or a copy, and 1 for each of HEAD, ``?acl``, ``?tagging`` and ``?legal-hold`` that is needed
     """
-    if not _ASKED_ABOUT.isdisjoint(parameters) and not address.connection.is_aws:
+    if _ASKED_ABOUT.isdisjoint(parameters):
+        return
+    _refuse_append(address, operation, parameters)
+    if not address.connection.is_aws:
         facts = address.connection.facts
         is_known = all(facts.get(question.fact) for question in _questions(address, operation, parameters))
         if not is_known or _is_for_aws_only(parameters):
@@ -162,7 +168,10 @@ def steps(address: ObjectAddress, operation: str, parameters: Mapping[str, Any])
 
 def require(address: ObjectAddress, operation: str, parameters: Mapping[str, Any]) -> None:
     """Do what :func:`steps` does, blocking."""
-    if _ASKED_ABOUT.isdisjoint(parameters) or address.connection.is_aws:
+    if _ASKED_ABOUT.isdisjoint(parameters):
+        return
+    _refuse_append(address, operation, parameters)
+    if address.connection.is_aws:
         return
     _refuse_customer_key(address, operation, parameters)
     if any(parameters.get(name) is not None for name in _EVENT_HOLD):
@@ -246,6 +255,14 @@ def _refuse_customer_key(address: ObjectAddress, operation: str, parameters: Map
             "a customer's key (SSE-C) is sent to Amazon S3 only: no method of this library that reads an object takes the key, and many "
             "other stores keep such an object readable without it. Pass encryption='aws:kms' or 'AES256', or write and read the object "
             "with boto3 (store.client)",
+        )  # fmt: skip
+
+
+def _refuse_append(address: ObjectAddress, operation: str, parameters: Mapping[str, Any]) -> None:
+    """Raise unless the bucket is a directory bucket: any other one may ignore the offset, and replace the object with its new end."""
+    if parameters.get(_APPEND) is not None and not address.bucket.is_directory:
+        raise _unsupported(
+            address, operation, f"{_APPEND} is sent to directory buckets of Amazon S3 only. open('ab') appends on any store"
         )  # fmt: skip
 
 

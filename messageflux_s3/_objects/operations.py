@@ -468,6 +468,8 @@ def put_steps(
         accepts=is_what_was_sent,
         fallback=with_checksum,
     )
+    if parameters.get("WriteOffsetBytes"):
+        return Head.from_append(answer.etag, answer.version_id)
     return lazy_head_of_write(len(body), answer.etag, answer.version_id, encoded)
 
 
