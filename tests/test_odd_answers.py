@@ -695,19 +695,21 @@ def test_a_body_made_to_be_searched_slowly_is_searched_at_once(server: StatefulS
 
 @pytest.mark.parametrize("document", ["result", "error"])
 def test_white_space_before_the_xml_declaration_changes_nothing(
-    server: StatefulServer, lane: bool, document: str
+    server: StatefulServer, lane: bool, document: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some stores send it to keep the connection while they complete an upload or copy an object."""
+    """Some stores send it to keep the connection while they complete an upload, or copy an object or a part."""
+    monkeypatch.setattr(copying, "MAX_COPIED_AT_ONCE", 1 << 20)
     server.oddities = set()
     wrong = {}
-    for name in ("upload in parts", "upload in parts if absent", "copy_to", "async copy_to"):
+    for name in ("upload in parts", "upload in parts if absent", "copy_to", "async copy_to", "copy in parts"):
         server.state.clear()
         bucket = server.bucket(lane=lane, preset="aws", max_attempts=1)
         server.state.put("k", BODY)
+        server.state.put("large", PARTS)
         assert bucket.object("k").exists()
 
         def spaced(asked: Asked) -> tuple[int, dict[str, str], bytes] | None:
-            if _document_of(asked) not in (COMPLETE, COPY):
+            if _document_of(asked) not in (COMPLETE, COPY, COPY_PART):
                 return None
             declaration = b'<?xml version="1.0" encoding="UTF-8"?>'
             if document == "error":

@@ -48,7 +48,9 @@ _REQUIRED_ROOTS: dict[str, tuple[str, ...]] = {
 }
 # Operations whose document is repaired for botocore, which rejects it if it repeats a key with characters that XML cannot represent (the
 # key is not read), or if the store has sent white space before the XML declaration, to keep the connection during a long operation.
-_REPAIRED = ("CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject")
+_REPAIRED = ("CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
+_RESULTS_OF_PART_COPY = ("CopyPartResult", "CopyObjectResult")
+"""The root element of the result of UploadPartCopy; the second is S3Proxy's. A result of another name is accepted too, but not repaired."""
 # Writes that S3 confirms by an ETag or a document. A proxy may answer them with another success (202, 204) that does not confirm them.
 _CONFIRMED_WRITES = frozenset(
     {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject"}
@@ -346,7 +348,7 @@ class Hooks:
         received = len(body) if isinstance(body, bytes) else 0
         if isinstance(body, bytes) and (status >= 400 or operation in _REPAIRED):
             body = response_dict["body"] = replace_invalid_characters(body).lstrip()
-            if status == 500 and operation in _REPAIRED and _has_required_parts(operation, set(), body):
+            if status == 500 and operation in _REPAIRED and _is_whole_result(operation, body):
                 # botocore's own handler has changed the status 200, since it could not parse the document.
                 status = response_dict["status_code"] = 200
         if (record := state.record) is not None:
@@ -603,6 +605,12 @@ def _has_required_parts(operation: str, headers: set[str], body: Any) -> bool:
     if operation == "GetObject":  # without these headers, a lost connection looks like the end of the body
         return bool(headers & {"content-length", "transfer-encoding"})
     return _REQUIRED_HEADERS.get(operation, set()) <= headers
+
+
+def _is_whole_result(operation: str, document: bytes) -> bool:
+    """Return whether a document is the result of an operation in :data:`_REPAIRED`, and has its end."""
+    root = root_name(document)
+    return root in (_REQUIRED_ROOTS.get(operation) or _RESULTS_OF_PART_COPY) and _has_end(document, str(root))
 
 
 def _has_truncated_header(headers: Mapping[str, str]) -> bool:
