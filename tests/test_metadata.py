@@ -93,7 +93,15 @@ def test_invalid_metadata_raises_without_a_request(values: Any, error: type[Exce
 
 
 @pytest.mark.parametrize(
-    "value", ["=?utf-8?B?!!!?=", "=?utf-8?B?/w==?=", "=?no-such-charset?Q?x?=", "=?utf-8?Q?=ff?=", "ÿ\u0100"]
+    "value",
+    [
+        "=?utf-8?B?!!!?=",
+        "=?utf-8?B?/w==?=",
+        "=?no-such-charset?Q?x?=",
+        "=?utf-8?Q?=ff?=",
+        "=?undefined?Q?x?=",
+        "ÿ\u0100",
+    ],
 )
 def test_undecodable_metadata_is_returned_unchanged(value: str) -> None:
     """A value that only looks like an encoded word is unchanged."""

@@ -118,7 +118,7 @@ def _decode_value(value: str) -> str:
                 return value
         try:
             return str(make_header(decode_header(value)))
-        except (HeaderParseError, LookupError, UnicodeDecodeError):
+        except (HeaderParseError, LookupError, ValueError):  # ValueError: bytes that the charset does not allow
             return value
     try:
         return value.encode("latin-1").decode("utf-8")  # raw UTF-8, which HTTP libraries decode as Latin-1
