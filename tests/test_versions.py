@@ -39,6 +39,30 @@ def test_versions_are_listed_newest_first_and_read_each_by_itself(versioned: s3.
     assert versioned.find(versions=True).count() == 4
 
 
+def test_versions_are_cleared_where_aws_does_not_tell_whether_there_are_any(scripted_server: ScriptedServer) -> None:
+    """Access points list versions, but refuse GetBucketVersioning; so does a bucket of another account."""
+    left = {"v1", "v2"}
+
+    def answer(asked: Asked) -> Answer:
+        if "versioning" in asked.query:
+            return refusal(405, "MethodNotAllowed")
+        if "versions" in asked.query:
+            told = "<Key>k</Key><Size>3</Size><ETag>e</ETag><LastModified>2026-11-01T00:00:00Z</LastModified>"
+            entries = (f"<Version>{told}<VersionId>{version_id}</VersionId></Version>" for version_id in sorted(left))
+            return document("ListVersionsResult", "".join(entries))
+        if "delete" in asked.query:
+            left.clear()
+            deleted = (
+                f"<Deleted><Key>k</Key><VersionId>{version_id}</VersionId></Deleted>" for version_id in ("v1", "v2")
+            )
+            return document("DeleteResult", "".join(deleted))
+        return document("ListMultipartUploadsResult" if "uploads" in asked.query else "ListBucketResult")
+
+    scripted_server.answer = answer
+    scripted_server.bucket(preset="aws").clear_objects(versions=True)
+    assert left == set()
+
+
 def test_versions_of_the_key_to_start_after_are_not_listed(versioned: s3.S3Bucket) -> None:
     """moto begins with the versions of the key marker itself, which delete() would delete."""
     versioned.put_objects((key, text) for key in "abc" for text in ("one", "two"))

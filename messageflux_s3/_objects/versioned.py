@@ -62,6 +62,8 @@ def sent_version_id(bucket: BucketAddress) -> bool:
 def keeps_versions(bucket: BucketAddress) -> bool:
     """Return whether the bucket has or had versioning; False if the store does not support ``?versioning``.
 
+    Amazon S3 does, but refuses to tell through an access point, or to another account than the owner's. There versions are assumed.
+
     Requests:
         1 GET
     """
@@ -70,5 +72,5 @@ def keeps_versions(bucket: BucketAddress) -> bool:
             "GetBucketVersioning", "VersioningConfiguration", Bucket=bucket.name
         )
     except S3Unsupported:
-        return False
+        return bucket.connection.is_aws and not bucket.is_directory
     return root in ("VersioningConfiguration", "GetBucketVersioningResponse") and bool(answer.get("Status"))
