@@ -15,6 +15,7 @@ from ._client.request_record import RequestEvent
 from ._client.service_resource import client_of
 from ._display import show
 from ._display.observation import Observation
+from ._formats.bucket_names import check_bucket_names
 from ._formats.events import parse_event
 from ._formats.head import Head
 from ._formats.keys import parse_uri
@@ -494,7 +495,8 @@ class S3Store:
             message contains them.
 
         Raises:
-            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is a single string.
+            TypeError: The message is neither bytes, text nor a mapping, or ``buckets`` is not an iterable of names.
+            S3InvalidName: ``buckets`` contains what cannot be a bucket's name.
             ValueError: The message is not JSON, or a record is invalid. The error's ``events`` are those of the other records
                 (``objects_from(event.raw)`` returns their handles).
 
@@ -507,9 +509,7 @@ class S3Store:
             >>> obj.key, obj.size, obj.etag
             ('red flower.jpg', 3, 'abc')
         """
-        if isinstance(buckets, (str, bytes)):
-            raise TypeError("buckets must be an iterable of names: for one bucket, pass [name]")
-        wanted = None if buckets is None else frozenset(buckets)
+        wanted = None if buckets is None else check_bucket_names("buckets", buckets)
         return [
             S3Object._create(
                 S3Bucket._unchecked(event.bucket, self),

@@ -205,6 +205,29 @@ def test_deletions_and_buckets_that_are_not_allowed_give_no_handles(counted: Cou
     assert counted.requests() == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ("a handle", TypeError, "it contains S3Bucket"),
+        (None, TypeError, "it contains NoneType"),  # as os.environ.get() returns it for a setting that is missing
+        ("inbox/", s3.S3InvalidName, "'inbox/' is not a bucket name"),
+        ("s3://inbox", s3.S3InvalidName, "'s3://inbox' is a URI"),
+    ],
+)
+def test_what_is_no_name_of_an_expected_bucket_is_refused(
+    counted: Counted, wrong: Any, error: type[Exception], text: str
+) -> None:
+    """Such a value is equal to no name in a message: all messages would be skipped, as those of other buckets are."""
+    name = counted.bucket if wrong == "a handle" else wrong
+    with pytest.raises(error, match=f"^buckets.*{text}"):
+        counted.store.objects_from(notification(counted.bucket.name, "k"), buckets=[name])
+    with pytest.raises(error, match=f"^allowed_buckets.*{text}"):
+        ClaimCheck(counted.bucket, allowed_buckets=[name])
+    with pytest.raises(TypeError, match=r"buckets must be an iterable of names: for one bucket, pass \[name\]"):
+        counted.store.objects_from(notification(counted.bucket.name, "k"), buckets=counted.bucket)  # type: ignore[arg-type]
+    assert counted.requests() == []
+
+
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place of a JSON value, by the names and numbers that lead there."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

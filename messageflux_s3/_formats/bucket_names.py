@@ -6,6 +6,7 @@ The name shows what kind of bucket it is: a directory bucket (S3 Express One Zon
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import S3InvalidName
@@ -67,6 +68,24 @@ def check_bucket_name(name: str) -> str:
             "up to 255 characters), and begins with a letter or digit"
         )
     raise S3InvalidName(f"{shown!r} {text}", bucket=shown)
+
+
+def check_bucket_names(argument: str, names: Iterable[str]) -> frozenset[str]:
+    """Return the names if each can be a bucket's name; raise TypeError or ValueError, which name the argument, otherwise.
+
+    A handle, or None from a setting that is missing, would be equal to no name in a message: the message would be skipped.
+    """
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise TypeError(f"{argument} must be an iterable of names: for one bucket, pass [name]")
+    found = list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} must be an iterable of names; it contains {type(name).__name__}")
+        try:
+            check_bucket_name(name)
+        except S3InvalidName as error:
+            raise S3InvalidName(f"{argument}: {error}", bucket=error.bucket) from None
+    return frozenset(found)
 
 
 def check_new_bucket_name(name: str) -> str:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
-from .._formats.bucket_names import check_bucket_name
+from .._formats.bucket_names import check_bucket_names
 from .._formats.events import load_json
 from .._formats.pointers import (
     KEY_HEADER,
@@ -131,14 +131,11 @@ class ClaimCheck:
             raise ValueError(f"threshold must be at least 0, not {threshold}; 0 stores every payload in the bucket")
         if wire not in get_args(Wire):
             raise ValueError(f"wire must be one of {', '.join(get_args(Wire))}, not {wire!r}")
-        if isinstance(allowed_buckets, (str, bytes)):
-            raise TypeError("allowed_buckets must be an iterable of names: for one bucket, pass [name]")
+        allowed = check_bucket_names("allowed_buckets", allowed_buckets)
         self.bucket = bucket
         self.threshold = threshold
         self.wire: Literal["sqs-extended", "messageflux"] = wire
-        self.allowed_buckets: frozenset[str] = frozenset(check_bucket_name(name) for name in allowed_buckets) | {
-            bucket.name
-        }
+        self.allowed_buckets: frozenset[str] = allowed | {bucket.name}
 
     def __repr__(self) -> str:
         return f"ClaimCheck({self.bucket!r}, threshold={self.threshold}, wire={self.wire!r})"

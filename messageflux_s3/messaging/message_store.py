@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._formats.bucket_names import check_new_bucket_name
+from .._formats.bucket_names import check_bucket_names, check_new_bucket_name
 from .._formats.pointers import (
     KEY_HEADER,
     S3_MAGIC,
@@ -73,8 +73,7 @@ class S3MessageStore(MessageStoreBase):
         *,
         allowed_buckets: Iterable[str] | None = None,
     ) -> None:
-        if isinstance(allowed_buckets, (str, bytes)):
-            raise TypeError("allowed_buckets must be an iterable of names: for one bucket, pass [name]")
+        self._allowed = None if allowed_buckets is None else check_bucket_names("allowed_buckets", allowed_buckets)
         if s3_resource is None:
             s3_resource = connect()
         self._store = s3_resource if isinstance(s3_resource, S3Store) else S3Store.from_resource(s3_resource)
@@ -82,7 +81,6 @@ class S3MessageStore(MessageStoreBase):
         self._auto_create_bucket = auto_create_bucket
         self._formatter = bucket_name_formatter
         self._extra = dict(put_object_extra_args or {})
-        self._allowed = None if allowed_buckets is None else frozenset(allowed_buckets)
         self._created: set[str] = set()
 
     @property

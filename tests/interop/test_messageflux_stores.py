@@ -112,3 +112,6 @@ def test_allowed_buckets_given_as_one_string_is_one_bucket(s3_store: S3Store) ->
     """frozenset("one") would be the set of its letters, and every message would be refused."""
     with pytest.raises(TypeError, match="allowed_buckets must be an iterable of names"):
         ours.S3MessageStore(s3_store, allowed_buckets="one")
+    handle: Any = s3_store.bucket("one")
+    with pytest.raises(TypeError, match="allowed_buckets must be an iterable of names; it contains S3Bucket"):
+        ours.S3MessageStore(s3_store, allowed_buckets=[handle])
