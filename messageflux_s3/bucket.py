@@ -1132,6 +1132,7 @@ class S3Bucket:
             The keys, in upload order.
 
         Raises:
+            S3InvalidName: The prefix is not valid in S3, or is a URI (``s3://…``).
             FileNotFoundError: The folder does not exist.
             S3BatchError: Some uploads failed; the others were done. A file whose name is not UTF-8 or too long for a key fails.
 
@@ -1174,7 +1175,7 @@ class S3Bucket:
             The paths of the files, relative to the folder, in key order.
 
         Raises:
-            S3InvalidName: Two keys would be written to the same file. Nothing was downloaded.
+            S3InvalidName: Two keys would be written to the same file, or the prefix is a URI (``s3://…``). Nothing was downloaded.
             S3BatchError: Some downloads failed; the others were done.
 
         Requests:
@@ -1215,6 +1216,7 @@ class S3Bucket:
             The plan: which files are copied, skipped and deleted, and why; already applied unless ``dry_run`` is set.
 
         Raises:
+            S3InvalidName: The prefix is not valid in S3, or is a URI (``s3://…``).
             S3BatchError: Some uploads failed; the others were done, and nothing was deleted. Or objects changed since
                 the plan was made, and were not deleted.
 
@@ -1262,7 +1264,7 @@ class S3Bucket:
             The plan: which files are copied, skipped and deleted, and why; already applied unless ``dry_run`` is set.
 
         Raises:
-            S3InvalidName: Two keys would be written to the same file. Nothing was downloaded.
+            S3InvalidName: Two keys would be written to the same file, or the prefix is a URI (``s3://…``). Nothing was downloaded.
             S3BatchError: Some downloads failed; the others were done, and nothing was deleted.
 
         Requests:
@@ -1306,6 +1308,7 @@ class S3Bucket:
             The handle of the copy.
 
         Raises:
+            S3InvalidName: ``dest_key`` begins with ``s3://`` or ``mfs3://``, as for ``copy_to``.
             S3NoSuchItem: The object does not exist.
             S3ObjectExists: With ``if_absent``: an object with the new key exists already.
             S3PreconditionFailed: With ``if_match``: the existing object has another etag. With ``outcome_unknown`` set: a

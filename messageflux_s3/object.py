@@ -854,6 +854,7 @@ class S3Object:
             A handle for the copy.
 
         Raises:
+            S3InvalidName: ``target`` is a text that begins with ``s3://`` or ``mfs3://``: ``store.object(uri)`` takes a URI.
             S3NoSuchItem: There is no such object.
             S3ObjectChanged: The object was replaced while it was being copied. Or the handle is pinned to an ETag by an event, and the
                 object was replaced since: nothing was written.
@@ -911,6 +912,7 @@ class S3Object:
             A handle for the moved object.
 
         Raises:
+            S3InvalidName: ``target`` is a text that begins with ``s3://`` or ``mfs3://``, as for ``copy_to``.
             S3ObjectChanged: The source was written during the move; both the source and the copy exist. Or the handle is pinned to an ETag
                 by an event, and the object was replaced since: nothing was written.
             S3PreconditionFailed: With ``retryable``: each DELETE was refused because another write was in progress (409); both the source
@@ -931,7 +933,7 @@ class S3Object:
         if isinstance(target, S3Object):
             return target
         if isinstance(target, str):
-            return self._bucket.object(target)
+            return self._bucket[target]  # a URI is refused: the copy would be in this bucket, under the URI as its key
         raise TypeError(f"target must be a key in the same bucket or an S3Object, not {type(target).__name__}")
 
     @property
@@ -1309,7 +1311,7 @@ class S3Object:
         """
         if self._version_id is None:
             raise ValueError(f"{self.uri} is not a handle for a version; versions() returns such handles")
-        return self.copy_to(self._key)
+        return self.copy_to(self._bucket.object(self._key))
 
     def restore(self, days: int | None, *, tier: RestoreTier = "Standard") -> None:
         """Ask the store to restore this archived object (``GLACIER``, ``DEEP_ARCHIVE`` or archived ``INTELLIGENT_TIERING``).

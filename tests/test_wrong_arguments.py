@@ -153,7 +153,16 @@ def test_a_path_as_a_key_is_refused_with_the_reason(bucket: s3.S3Bucket) -> None
 def test_a_uri_in_place_of_a_key_is_refused_with_a_hint(bucket: s3.S3Bucket, uri: str) -> None:
     """``bucket.object`` takes it: a key may begin in this way."""
     awaited = s3.AsyncS3Store(bucket.store).bucket("bucket")
-    for call in (lambda: bucket[uri], lambda: uri in bucket, lambda: awaited[uri]):
+    obj = bucket["k"]
+    for call in (
+        lambda: bucket[uri],
+        lambda: uri in bucket,
+        lambda: awaited[uri],
+        lambda: obj.copy_to(uri),
+        lambda: obj.move_to(uri),  # it deleted the object, whose copy was in the same bucket
+        lambda: bucket.copy_object("k", uri),
+        lambda: asyncio.run(awaited["k"].copy_to(uri)),
+    ):
         with pytest.raises(s3.S3InvalidName, match=r"is a URI, not a key: store.object") as caught:
             call()
         assert (caught.value.bucket, caught.value.key) == ("bucket", uri)
@@ -314,6 +323,24 @@ def test_an_empty_folder_is_not_the_current_one(
     with pytest.raises(ValueError, match="folder is empty"):
         moto_bucket.sync_from_folder("", "site", delete=True)
     assert ((tmp_path / "kept").exists(), "site/kept" in moto_bucket) == (True, True)
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_uri_in_place_of_a_prefix_is_refused(moto_bucket: s3.S3Bucket, tmp_path: Path, delete: bool) -> None:
+    """As the AWS CLI takes one. No object is below such a prefix: a sync that deletes would delete all files, or all would be uploaded."""
+    (tmp_path / "kept").write_text("x")
+    moto_bucket.put_object("site/other", b"x")
+    uri = f"s3://{moto_bucket.name}/site"
+    for call in (
+        lambda: moto_bucket.sync_to_folder(uri, tmp_path, delete=delete),
+        lambda: moto_bucket.sync_from_folder(tmp_path, uri, delete=delete),
+        lambda: moto_bucket.upload_folder(tmp_path, uri),
+        lambda: moto_bucket.download_folder(uri, tmp_path),
+    ):
+        with pytest.raises(s3.S3InvalidName, match=f"'{uri}' is a URI, not a prefix"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert [obj.key for obj in moto_bucket.find()] == ["site/other"]
 
 
 WITH_VERSION: dict[str, Callable[[s3.S3Bucket, Any, Any], object]] = {

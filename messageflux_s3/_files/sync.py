@@ -35,7 +35,15 @@ from .._formats import etags, render
 from .._formats import metadata as user_metadata
 from .._formats.etags import unquoted
 from .._formats.head import Head
-from .._formats.keys import OUR_OWN_FILES, check_key, check_text, glob_to_pattern, key_to_path, path_to_key
+from .._formats.keys import (
+    OUR_OWN_FILES,
+    check_key,
+    check_prefix_of_folder,
+    check_text,
+    glob_to_pattern,
+    key_to_path,
+    path_to_key,
+)
 from .._formats.times import as_utc
 from .._objects import checksum, etag_md5
 from ..errors import Failure, S3AccessDenied, S3BatchError, S3Error, S3InvalidName, S3NoSuchItem, S3ObjectChanged
@@ -484,6 +492,7 @@ def folder_prefix(prefix: str | None) -> str:
     if prefix is None:
         return ""
     check_text("prefix", prefix)
+    check_prefix_of_folder(prefix)
     return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 

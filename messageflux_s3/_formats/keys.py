@@ -14,6 +14,7 @@ from ..errors import S3InvalidName
 from .bucket_names import check_bucket_name, split_path, without_secrets
 
 MAX_KEY_BYTES = 1024
+_SCHEMES = ("s3://", "mfs3://")
 _NEEDS_NO_QUOTING = re.compile(r"[A-Za-z0-9\-._~/]*")
 
 
@@ -51,9 +52,21 @@ def check_text(name: str, text: object) -> None:
         raise ValueError(f"{name} {text[:80]!r} cannot be written as UTF-8: {error.reason}") from None
 
 
+def check_prefix_of_folder(prefix: str) -> None:
+    """Raise S3InvalidName if the prefix looks like a URI, as the AWS CLI takes one.
+
+    Objects below such a prefix are seldom meant: a sync would find none there, and delete every file of the folder.
+    """
+    if prefix.startswith(_SCHEMES):
+        raise S3InvalidName(
+            f"{without_secrets(prefix)!r} is a URI, not a prefix: the bucket is that of the handle, and the prefix the part of the URI "
+            "after the bucket's name"
+        )
+
+
 def check_subscript(key: str, *, bucket: str) -> str:
     """Return the key in ``bucket[key]`` unless it looks like a URI; raise S3InvalidName if it does. :func:`check_key` checks the rest."""
-    if isinstance(key, str) and key.startswith(("s3://", "mfs3://")):
+    if isinstance(key, str) and key.startswith(_SCHEMES):
         raise S3InvalidName(
             f"{without_secrets(key)!r} is a URI, not a key: store.object(uri) takes a URI. "
             "If the object's key does begin in this way, use bucket.object(key)",

@@ -360,7 +360,7 @@ class Bucket(RuleBasedStateMachine):
     def copy(self, source: int, to: int, metadata: dict[str, str] | None, move: bool) -> None:
         obj, there = self.handle(self.keys[source]), self.current(self.keys[source])
         with self.refusal(None if there else s3.S3NoSuchItem, conditional=False):
-            copied = (obj.move_to if move else obj.copy_to)(self.keys[to], metadata=metadata)
+            copied = (obj.move_to if move else obj.copy_to)(self.handle(self.keys[to]), metadata=metadata)
             assert there is not None
             if source == to and metadata is None:
                 self.expect(copied, there)  # a copy onto itself changes nothing
@@ -376,7 +376,7 @@ class Bucket(RuleBasedStateMachine):
         if there is None:
             return
         try:
-            copied = self.handle(self.keys[source]).copy_to(self.keys[to], if_absent=True)
+            copied = self.handle(self.keys[source]).copy_to(self.handle(self.keys[to]), if_absent=True)
         except s3.S3Unsupported:
             assert not (there.tags and self.server.name == "moto")
         except s3.S3ObjectExists:
