@@ -86,11 +86,18 @@ class S3Object:
             object_summery: boto3's summary (spelt as in messageflux).
             object_cache: The result of ``object_summery.get()``, if available; its headers and body are cached.
 
+        Raises:
+            TypeError: ``object_summery`` is not an ObjectSummary.
+
         Requests:
             none
         """
         from .bucket import S3Bucket
 
+        if not hasattr(object_summery, "bucket_name"):
+            raise TypeError(
+                f"object_summery must be boto3's ObjectSummary, not {type(object_summery).__name__}; bucket[key] returns a handle"
+            )
         self._bucket = S3Bucket._from_client(object_summery.bucket_name, object_summery)
         self._key = check_key(object_summery.key, bucket=object_summery.bucket_name)
         self._version_id = None

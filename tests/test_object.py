@@ -359,6 +359,10 @@ def test_the_messageflux_constructor_builds_an_object(moto_store: s3.S3Store, mo
     obj = s3.S3Object(object_summery=summary)
     assert (obj.body, obj.metadata["a"], obj.size) == (b"text", "b", 4)
     assert s3.S3Object(summary, summary.get()).body == b"text"
+    wrong: Any
+    for wrong in (moto_bucket, "k"):
+        with pytest.raises(TypeError, match=r"object_summery must be .*, not (S3Bucket|str); bucket\[key\]"):
+            s3.S3Object(wrong, "k")  # type: ignore[arg-type]
 
 
 def test_a_handle_of_boto3_s_objects_needs_no_request(counted: Counted) -> None:

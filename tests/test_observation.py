@@ -733,6 +733,13 @@ def test_cost() -> None:
         seen.cost({"class A": 1})
     with pytest.raises(ValueError, match="'class C' is neither"):
         seen.cost({"class A": 1, "class B": 1, "class C": 1})
+    wrong: Any
+    for wrong in (math.nan, math.inf, -0.1):
+        with pytest.raises(ValueError, match="the price of 'GB sent' must be a number from 0 on"):
+            seen.cost({"class A": 1, "class B": 1, "GB sent": wrong})
+    for wrong in (0.005, {"class A": "0.005", "class B": 1}, {"class A": None}, {1: 1}, [("class A", 1)]):
+        with pytest.raises(TypeError, match="prices must be a mapping"):
+            seen.cost(wrong)
 
 
 @pytest.mark.parametrize("tag", [1, b"x"])

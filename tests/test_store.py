@@ -405,3 +405,5 @@ def test_a_store_gives_a_bucket_by_subscript() -> None:
             iter(opened)  # type: ignore[call-overload]
         with pytest.raises(TypeError):
             operator.contains(opened, "invoices")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not iterable"):  # not "key must be text, not int", of bucket[0]
+        operator.contains(awaited["invoices"], "2026/a.json")  # type: ignore[arg-type]

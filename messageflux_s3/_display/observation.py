@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -305,7 +306,8 @@ class Observation:
             The sum, in the currency of the prices.
 
         Raises:
-            ValueError: An operation that was observed has no price, or a name in the table is none of these.
+            ValueError: An operation that was observed has no price, a price is negative or not finite, or a name in the table is none of
+                these.
 
         Requests:
             none
@@ -316,7 +318,15 @@ class Observation:
             >>> seen.cost({"class A": 0.005, "class B": 0.0004, "GB received": 0.09})
             5e-06
         """
-        for name in prices:
+        if not isinstance(prices, Mapping):
+            raise TypeError(f"prices must be a mapping of names to prices, not {type(prices).__name__}")
+        for name, given in prices.items():
+            if isinstance(given, bool) or not isinstance(given, Real) or not isinstance(name, str):
+                raise TypeError(
+                    f"prices must be a mapping of text to numbers; the entry {name!r} is {type(given).__name__}"
+                )
+            if not 0 <= given < math.inf:
+                raise ValueError(f"prices: the price of {name!r} must be a number from 0 on, not {given}")
             if name not in ("class A", "class B", *_PER_GIGABYTE) and not (name.isalnum() and name[:1].isupper()):
                 raise ValueError(
                     f"prices: {name!r} is neither the name of an operation nor 'class A', 'class B', 'GB sent' or 'GB received'"

@@ -444,6 +444,8 @@ class AsyncS3Bucket(_Value):
     def __getitem__(self, key: str) -> AsyncS3Object:
         return AsyncS3Object(self._bucket[key], self._engine)
 
+    __iter__ = None  # not iterable: Python would call bucket[0], bucket[1] …, also for `key in bucket`
+
     async def exists(self) -> bool:
         """Return whether the bucket exists. Requests: 1 HEAD."""
         return await self._engine.run(self._bucket.exists)
