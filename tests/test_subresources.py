@@ -19,8 +19,11 @@ import messageflux_s3 as s3
 from messageflux_s3._objects.condition_probe import is_versioned
 from messageflux_s3.subresources import xml
 from messageflux_s3.subresources.base import Change, SubResource
+from messageflux_s3.subresources.cors import CorsConfiguration
 from messageflux_s3.subresources.encryption import Encryption
 from messageflux_s3.subresources.lifecycle import LifecycleConfiguration
+from messageflux_s3.subresources.notifications import NotificationConfiguration
+from messageflux_s3.subresources.policy import BucketPolicy
 from messageflux_s3.subresources.public_access import SID
 from messageflux_s3.subresources.tags import TagSet
 from messageflux_s3.subresources.xml import Node
@@ -740,6 +743,26 @@ WRONG: dict[str, tuple[Callable[[s3.S3Bucket], object], type[Exception], str]] =
     "policy: a list": (lambda b: b.policy.put([]), TypeError, "value must be a BucketPolicy, not list"),
     "tags: a list": (lambda b: b.tags.put(["a"]), TypeError, "tags must be a mapping of text to text, not list"),
     "tags: a number": (lambda b: b.tags.put({"a": 1}), TypeError, "the entry 'a' is int"),
+    "tags: a mapping as a set": (lambda b: b.tags.put(TagSet({"id": "7"})), TypeError, r"pairs must be .* not dict; TagSet.of\(tags\)"),
+    "tags: texts as a set": (lambda b: b.tags.put(TagSet(("id",))), TypeError, r"pairs must be .* contains str; TagSet.of\(tags\)"),
+    "tags: a set of numbers": (lambda b: b.tags.put(TagSet((("a", 5),))), TypeError, r"pairs must be .* contains \('a', 5\)"),
+    "lifecycle: no tuple": (lambda b: LifecycleConfiguration(s3.LifecycleRule("x")), TypeError, "rules must be .* not LifecycleRule"),
+    "lifecycle: no rules": (lambda b: LifecycleConfiguration(None), TypeError, "rules must be a tuple of LifecycleRule, not NoneType"),
+    "lifecycle: text as rules": (lambda b: LifecycleConfiguration("x"), TypeError, "rules must be a tuple of LifecycleRule, not str"),
+    "cors: text among the rules": (lambda b: CorsConfiguration(["x"]), TypeError, "rules must be a tuple of CorsRule; it contains str"),
+    "cors: an id": (lambda b: b.cors.ensure(s3.CorsRule(5, origins=("*",))), TypeError, "id must be text, not int"),
+    "cors: None as id": (lambda b: b.cors.ensure(s3.CorsRule(None, origins=("*",))), TypeError, "id must be text, not NoneType"),
+    "cors: no origins": (lambda b: s3.CorsRule("x", origins=None), TypeError, "origins must be a tuple of strings, not NoneType"),
+    "cors: an age": (lambda b: s3.CorsRule("x", origins=("*",), max_age_seconds=-5), ValueError, "max_age_seconds must be .* not -5"),
+    "cors: an age of text": (lambda b: s3.CorsRule("x", origins=("*",), max_age_seconds="60"), ValueError, "max_age_seconds must be .* '60'"),
+    "notifications: an id": (lambda b: s3.Notification(None, "arn:aws:sqs:r:1:q"), TypeError, "id must be text, not NoneType"),
+    "notifications: no id": (lambda b: s3.Notification("", "arn:aws:sqs:r:1:q"), ValueError, "needs an id"),
+    "notifications: no events": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", events=[]), ValueError, "at least one event"),
+    "notifications: a suffix": (lambda b: s3.Notification("x", "arn:aws:sqs:r:1:q", suffix=5), TypeError, "suffix must be text, not int"),
+    "notifications: a target": (
+        lambda b: NotificationConfiguration([s3.Notification("x", "arn:aws:sqs:r:1:q")]), TypeError, "Notification; with_target"
+    ),
+    "policy: a statement": (lambda b: BucketPolicy(({"Sid": "x"},)), TypeError, "statements must be .* contains dict; from_api"),
     "tags: a long name": (lambda b: b.tags.put({"a" * 129: ""}), ValueError, "a name must have 1 to 128 characters"),
 }  # fmt: skip
 
@@ -752,6 +775,29 @@ def test_invalid_values_are_refused(
     with pytest.raises(error, match=said):
         act(scripted_server.connect().bucket("bkt"))
     assert scripted_server.asked == []
+
+
+def test_a_generator_of_entries_is_read_once(moto_bucket: s3.S3Bucket) -> None:
+    """The first of several readings left nothing for the next: all rules of the bucket were deleted, which was reported as success."""
+    moto_bucket.lifecycle.expire(days=3, prefix="former/")
+    entries: Any = (s3.LifecycleRule(f"r{number}", prefix=f"{number}/", expire_days=1) for number in range(3))
+    moto_bucket.lifecycle.put(LifecycleConfiguration(entries))
+    assert [rule.id for rule in moto_bucket.lifecycle.get().rules] == ["r0", "r1", "r2"]
+    entries = (s3.CorsRule(f"r{number}", origins=("*",), headers=(name for name in ["a"])) for number in range(2))  # type: ignore[arg-type]
+    moto_bucket.cors.put(CorsConfiguration(entries))
+    assert [(rule.id, rule.headers) for rule in moto_bucket.cors.get().rules] == [("r0", ("a",)), ("r1", ("a",))]
+    entries = (pair for pair in [("a", "1"), ("b", "2")])
+    moto_bucket.tags.put(TagSet(entries))
+    assert dict(moto_bucket.tags.get()) == {"a": "1", "b": "2"}
+
+
+def test_an_equals_sign_in_the_name_of_a_tag_is_not_the_one_behind_it(moto_bucket: s3.S3Bucket) -> None:
+    """The tag ``a=b`` with ``c`` was taken for ``a`` with ``b=c``: there was nothing to change."""
+    for former, tags in (({"a=b": "c"}, {"a": "b=c"}), ({"a": "b=c"}, {"a=b": "c"}), ({"'a": "b'=c"}, {"a=b": "c"})):
+        assert TagSet.of(former).lines() != TagSet.of(tags).lines()
+    moto_bucket.tags.put({"a=b": "c"})
+    assert not moto_bucket.tags.change({"a": "b=c"}).apply().is_empty
+    assert dict(moto_bucket.tags.get()) == {"a": "b=c"}
 
 
 def test_tags_can_be_planned_as_a_mapping(moto_bucket: s3.S3Bucket) -> None:

@@ -12,7 +12,7 @@ import difflib
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -130,6 +130,22 @@ def in_place(entries: tuple[T, ...], entry: T, is_same: Callable[[T], bool]) -> 
     at = next((number for number, known in enumerate(entries) if is_same(known)), len(entries))
     after = tuple(known for known in entries[at:] if not is_same(known))
     return (*entries[:at], entry, *after)
+
+
+def check_entries(name: str, entries: object, kind: type[T], hint: str = "") -> tuple[T, ...]:
+    """Return the entries of a configuration as a tuple. A generator is read here, once: a second reading would find nothing.
+
+    Raises:
+        TypeError: These are no entries of this class. The letters of a text, and the names of a mapping, would be taken for entries.
+    """
+    what = f"{name} must be a tuple of {'strings' if kind is str else kind.__name__}"
+    if isinstance(entries, (str, bytes, Mapping)) or not isinstance(entries, Iterable):
+        raise TypeError(f"{what}, not {type(entries).__name__}{hint}")
+    found = tuple(entries)
+    for entry in found:
+        if not isinstance(entry, kind):
+            raise TypeError(f"{what}; it contains {type(entry).__name__}{hint}")
+    return found
 
 
 NO_ID = "(no id)"

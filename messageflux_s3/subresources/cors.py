@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import xml
-from .base import NO_ID, Change, SubResource, check_id, check_names, in_place
+from .base import NO_ID, Change, SubResource, check_entries, check_id, check_names, in_place
 from .xml import Node, leaf
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
@@ -35,11 +35,13 @@ class CorsRule:
     unknown: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise TypeError(f"id must be text, not {type(self.id).__name__}")
         for name in ("origins", "methods", "headers", "expose"):
-            values = getattr(self, name)
-            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-                raise TypeError(f"{name} must be a tuple of strings")
-            object.__setattr__(self, name, tuple(values))
+            object.__setattr__(self, name, check_entries(name, getattr(self, name), str))
+        age = self.max_age_seconds
+        if age is not None and (isinstance(age, bool) or not isinstance(age, int) or age < 0):
+            raise ValueError(f"max_age_seconds must be a number of seconds, not {age!r}")
         if not self.unknown and not (self.origins and self.methods):
             raise ValueError("a CORS rule needs at least one origin and one method")
         if wrong := [method for method in self.methods if method not in _METHODS]:
@@ -99,6 +101,9 @@ class CorsConfiguration:
 
     rules: tuple[CorsRule, ...] = ()
     unknown: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", check_entries("rules", self.rules, CorsRule))
 
     @classmethod
     def from_api(cls, node: Node) -> CorsConfiguration:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from .._formats import render
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import NO_ID, Change, SubResource, add_text, check_id, check_names, in_place
+from .base import NO_ID, Change, SubResource, add_text, check_entries, check_id, check_names, in_place
 from .xml import Node, leaf
 
 _LIFETIME_IDS = ("expire", "expire bucket", "expire whole bucket")
@@ -243,6 +243,9 @@ class LifecycleConfiguration:
     rules: tuple[LifecycleRule, ...] = ()
     smallest_to_move: str | None = field(default=None, compare=False)
     unknown: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", check_entries("rules", self.rules, LifecycleRule))
 
     @classmethod
     def from_api(cls, node: Node, smallest_to_move: str | None = None) -> LifecycleConfiguration:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, check_names, in_place
+from .base import Change, SubResource, check_entries, check_names, in_place
 from .xml import Node, leaf
 
 _KINDS = {
@@ -36,11 +36,14 @@ class Notification:
     suffix: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.events, str):
-            raise TypeError("events must be a tuple of strings")
-        object.__setattr__(self, "events", tuple(self.events))
-        if not isinstance(self.arn, str):
-            raise TypeError(f"arn must be text, not {type(self.arn).__name__}")
+        object.__setattr__(self, "events", check_entries("events", self.events, str))
+        for name in ("id", "arn", "prefix", "suffix"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
+        if not self.id or not self.events:
+            raise ValueError(
+                "a target of notifications needs an id, by which targets are merged, and at least one event"
+            )
         if self._service() not in _KINDS:
             raise ValueError(f"arn must be that of an SQS queue, an SNS topic or a Lambda function, not {self.arn!r}")
 
@@ -70,6 +73,10 @@ class NotificationConfiguration:
     """
 
     targets: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        hint = "; with_target() adds a Notification"
+        object.__setattr__(self, "targets", check_entries("targets", self.targets, Node, hint))
 
     @classmethod
     def from_api(cls, node: Node) -> NotificationConfiguration:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import S3Error
-from .base import Change, SubResource, check_names, in_place
+from .base import Change, SubResource, check_entries, check_names, in_place
 
 VERSION = "2012-10-17"
 _USUAL = json.dumps({"Version": VERSION})
@@ -39,6 +39,10 @@ class BucketPolicy:
 
     statements: tuple[str, ...] = ()
     rest: str = _USUAL
+
+    def __post_init__(self) -> None:
+        hint = "; from_api(document) takes a document, with_statement(statement) adds a statement"
+        object.__setattr__(self, "statements", check_entries("statements", self.statements, str, hint))
 
     @classmethod
     def from_api(cls, document: Mapping[str, Any]) -> BucketPolicy:

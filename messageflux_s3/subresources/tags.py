@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -10,8 +11,10 @@ from .._client.connection import KNOWS_TAGGING
 from .._formats import version_ids
 from ..errors import S3Error, S3Unsupported
 from . import xml
-from .base import Change, SubResource, check_names
+from .base import Change, SubResource, check_entries, check_names
 from .xml import Node, leaf
+
+_UNCLEAR = re.compile("[='\"]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class TagSet(Mapping[str, str]):
 
     pairs: tuple[tuple[str, str], ...] = ()
     unknown: tuple[Node, ...] = ()
+
+    def __post_init__(self) -> None:
+        hint = "; TagSet.of(tags) takes a mapping"
+        object.__setattr__(self, "pairs", check_entries("pairs", self.pairs, tuple, hint))
+        for pair in self.pairs:
+            if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+                raise TypeError(
+                    f"pairs must be a tuple of pairs of name and value, both text; it contains {pair!r}{hint}"
+                )
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> TagSet:
@@ -63,8 +75,8 @@ class TagSet(Mapping[str, str]):
         )
 
     def lines(self) -> list[str]:
-        """Return one line per tag."""
-        return [f"{name}={value}" for name, value in self.pairs]
+        """Return one line per tag. A name that contains ``=`` is quoted: the tag ``a=b`` with ``c`` is not ``a`` with ``b=c``."""
+        return [f"{name!r}={value}" if _UNCLEAR.search(name) else f"{name}={value}" for name, value in self.pairs]
 
     def with_tags(self, tags: Mapping[str, str]) -> TagSet:
         """Add tags, or replace the values of those that exist."""
