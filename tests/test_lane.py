@@ -39,6 +39,7 @@ from support.waiting import wait_until
 from messageflux_s3._client.exchange import Request, lane_form
 from messageflux_s3._http import eligibility
 from messageflux_s3._http import stream as stream_module
+from messageflux_s3._http.connection_budget import ConnectionBudget
 from messageflux_s3._http.connections import is_readable
 from messageflux_s3._http.eligibility import Endpoint
 from messageflux_s3._http.lane import Lane, LaneRequest
@@ -750,6 +751,23 @@ def test_a_throttled_request_that_is_abandoned_is_done(scripted: Any) -> None:
     stream.abandon(entry)
     assert entry.is_done and entry.response is None and not stream._delayed and stream._in_flight == 0
     stream.close()
+
+
+def test_an_interrupt_at_the_end_of_a_stream_costs_no_connections_of_the_budget(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those by which it has grown."""
+    _, _, lane = scripted(lambda head, body: OK)
+    stream = Stream(lane, [LaneRequest("GET", "bkt", "a")], 64, 1 << 20, 1 << 20)
+    responses = stream.run()
+    assert next(responses)[1] is not None
+    budget = ConnectionBudget(5)
+    stream._concurrency._budget, stream._concurrency._taken = budget, 5
+    assert budget.take(5)
+    monkeypatch.setattr(lane.pool, "put_back", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        responses.close()
+    assert budget.left == 5
 
 
 def test_stream_yields_outstanding_responses_before_an_exception_of_its_requests(scripted: Any) -> None:

@@ -46,9 +46,11 @@ class ConnectionBudget:
         try:
             for _ in range(count):
                 taken.append(self._left.pop())
-        except IndexError:
+        except BaseException as failure:  # fewer are left, or an interrupt
             self._left.extend(taken)
-            return False
+            if isinstance(failure, IndexError):
+                return False
+            raise
         return True
 
     def give_back(self, count: int) -> None:

@@ -671,6 +671,7 @@ class Stream:
 
     def _close(self) -> None:
         """Put idle connections back into the pool, and close those on which a response is outstanding."""
+        self._concurrency.close()  # first: after an interrupt below, other batches would go without these connections for ever
         if os.getpid() != self._pid:
             self._abandon_after_fork()
         # Close the whole selector first: a signal handler may have raised after a registration, before `watched_events` was set.
@@ -682,7 +683,6 @@ class Stream:
         for channel in self._channels:
             channel.connection.close()
         self._channels.clear()
-        self._concurrency.close()
         for entry in self._window:
             if entry.request.watch is not None:
                 entry.request.watch.abandoned()
