@@ -108,7 +108,7 @@ class S3Bucket:
         if auto_create:
             self._create(exist_ok=True)
         else:
-            self._connection.call("HeadBucket", Bucket=bucket_name)
+            self._connection.call("HeadBucket", Bucket=self._name)
 
     @classmethod
     def from_boto3(cls, bucket: Bucket) -> Self:
@@ -670,7 +670,7 @@ class S3Bucket:
         if_match: str | None = None,
         **extra: Any,
     ) -> Steps[S3Object]:
-        check_key(key, bucket=self._name)
+        key = check_key(key, bucket=self._name)
         check_body(buf, "buf")
         if hasattr(buf, "read"):
             upload = partial(self.upload_object, key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
@@ -939,7 +939,7 @@ class S3Bucket:
             if not isinstance(chunk_size, int):
                 raise TypeError(f"Config must be a TransferConfig of boto3, not {type(Config).__name__}")
             part_size_bytes = max(MIN_PART_BYTES, chunk_size)
-        check_key(key, bucket=self._name)
+        key = check_key(key, bucket=self._name)
         put_parameters.check_parameters(given)
         call = None
         if if_absent or if_match is not None:
@@ -1091,8 +1091,7 @@ class S3Bucket:
         Requests:
             1 GET up to 16 MiB, else 1 for each 5 to 8 MiB
         """
-        check_key(key, bucket=self._name)
-        version_ids.check(version_id)
+        key, version_id = check_key(key, bucket=self._name), version_ids.check(version_id)
         target = file_target.destination(path, key, overwrite=overwrite, resume=resume)
         found = download.download(
             self._address.object(key, version_id),
@@ -1362,7 +1361,9 @@ class S3Bucket:
             >>> with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...     lock.check()
         """
-        return S3Lock(self._address.object(key), ttl=ttl, owner=owner, data=data, wait=wait).acquire()
+        return S3Lock(
+            self._address.object(check_key(key, bucket=self._name)), ttl=ttl, owner=owner, data=data, wait=wait
+        ).acquire()
 
     def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> S3Object:
         """Create a lock file if none exists. Unlike the lease of ``lock()``, this lock never expires.
@@ -1386,11 +1387,12 @@ class S3Bucket:
             {'user': 'ann'}
             >>> bucket.release_lock("job.lock")
         """
+        key = check_key(key, bucket=self._name)
         return S3Object._create(self, key, head=locks.acquire_lock(self._address.object(key), data))
 
     def release_lock(self, key: str) -> None:
         """Release a lease, or delete any other lock file, even an invalid one; idempotent. Requests: 1 GET, and 1 DELETE or 1 PUT."""
-        locks.release_lock(self._address.object(key))
+        locks.release_lock(self._address.object(check_key(key, bucket=self._name)))
 
     def check_lock(self, key: str) -> dict[str, Any] | None:
         """Return the data of a lock.
@@ -1408,7 +1410,7 @@ class S3Bucket:
         Requests:
             1 GET
         """
-        return locks.check_lock(self._address.object(key))
+        return locks.check_lock(self._address.object(check_key(key, bucket=self._name)))
 
     # -- finding ------------------------------------------------------------------------------------------------------------------
 

@@ -89,9 +89,9 @@ def criteria(
         TypeError: An argument is of the wrong type.
         ValueError: An argument is invalid.
     """
-    for name, text in (("prefix", prefix), ("delimiter", delimiter), ("start_after", start_after)):
-        if text is not None:
-            check_text(name, text)
+    prefix = None if prefix is None else check_text("prefix", prefix)
+    delimiter = None if delimiter is None else check_text("delimiter", delimiter)
+    start_after = None if start_after is None else check_text("start_after", start_after)
     for name, moment in (("modified_after", modified_after), ("modified_before", modified_before)):
         if moment is not None and not isinstance(moment, datetime):
             raise TypeError(f"{name} must be a datetime, not {type(moment).__name__}")
@@ -525,7 +525,7 @@ class ObjectQuery:
         """
         if not isinstance(getattr(bucket, "_address", None), BucketAddress):
             raise TypeError(f"bucket must be an S3Bucket, not {type(bucket).__name__}")
-        check_text("prefix", prefix)
+        prefix = check_text("prefix", prefix)
         made: list[S3Object] = []
         result = BatchResult([], [])
         found = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
+from .._formats.plain import plain
 from . import client_options
 from .capabilities import PRESETS, Capabilities, Preset
 
@@ -106,6 +107,9 @@ class S3Config:
     _withheld: bool = field(default=False)
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            if isinstance(text := getattr(self, entry.name), str):
+                object.__setattr__(self, entry.name, plain(text))
         check_url("endpoint_url", self.endpoint_url)
         check_url("public_url", self.public_url)
         for name in ("access_key", "secret_key", "session_token", "region", "profile"):

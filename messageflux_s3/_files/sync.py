@@ -491,7 +491,7 @@ def folder_prefix(prefix: str | None) -> str:
     """Return the prefix with a trailing slash, so that ``photos`` means ``photos/`` and does not match ``photos2/``."""
     if prefix is None:
         return ""
-    check_text("prefix", prefix)
+    prefix = check_text("prefix", prefix)
     check_prefix_of_folder(prefix)
     return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import S3InvalidName
+from .plain import plain
 
 BUCKET_NAME_VALIDATOR = re.compile(r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]\Z")
 """Pattern of the name of a bucket that can be created; messageflux's message stores call its ``.match``."""
@@ -53,7 +54,7 @@ def check_bucket_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"bucket_name must be text, not {type(name).__name__}")
     if _EXISTING.fullmatch(name) or _ARN.fullmatch(name):
-        return name
+        return plain(name)
     shown = without_secrets(name)
     if name.startswith("arn:"):
         text = (
@@ -77,12 +78,12 @@ def check_bucket_names(argument: str, names: Iterable[str]) -> frozenset[str]:
     """
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         raise TypeError(f"{argument} must be an iterable of names: for one bucket, pass [name]")
-    found = list(names)
-    for name in found:
+    found = set()
+    for name in names:
         if not isinstance(name, str):
             raise TypeError(f"{argument} must be an iterable of names; it contains {type(name).__name__}")
         try:
-            check_bucket_name(name)
+            found.add(check_bucket_name(name))
         except S3InvalidName as error:
             raise S3InvalidName(f"{argument}: {error}", bucket=error.bucket) from None
     return frozenset(found)
@@ -90,7 +91,7 @@ def check_bucket_names(argument: str, names: Iterable[str]) -> frozenset[str]:
 
 def check_new_bucket_name(name: str) -> str:
     """Return the name if a bucket of this name can be created; raise S3InvalidName (or TypeError) otherwise."""
-    check_bucket_name(name)
+    name = check_bucket_name(name)
     if BUCKET_NAME_VALIDATOR.match(name) and ".." not in name and not _IP_ADDRESS.fullmatch(name):
         return name
     if is_arn(name):

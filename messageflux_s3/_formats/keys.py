@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ..errors import S3InvalidName
 from .bucket_names import check_bucket_name, split_path, without_secrets
+from .plain import plain
 
 MAX_KEY_BYTES = 1024
 _SCHEMES = ("s3://", "mfs3://")
@@ -39,17 +40,18 @@ def check_key(key: str, *, bucket: str | None = None) -> str:
             bucket=bucket,
             key=key,
         )
-    return key
+    return key if type(key) is str else plain(key)
 
 
-def check_text(name: str, text: object) -> None:
-    """Raise TypeError or ValueError, which name the argument, unless it is text that can be a part of a key."""
+def check_text(name: str, text: object) -> str:
+    """Return text that can be a part of a key; raise TypeError or ValueError, which name the argument, otherwise."""
     if not isinstance(text, str):
         raise TypeError(f"{name} must be text, not {type(text).__name__}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} {text[:80]!r} cannot be written as UTF-8: {error.reason}") from None
+    return plain(text)
 
 
 def check_prefix_of_folder(prefix: str) -> None:

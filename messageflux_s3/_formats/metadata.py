@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
+from .plain import plain
+
 IDEMPOTENCY_TOKEN = "mfs3-write-id"
 """Name of the metadata entry for the idempotency token of a conditional write, a random ID. The entry is hidden from users."""
 
@@ -103,7 +105,7 @@ def decode(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _encode_value(value: str) -> str:
     if _PLAIN.fullmatch(value) and "=?" not in value:
-        return value
+        return plain(value)
     return f"=?utf-8?B?{base64.b64encode(value.encode('utf-8', 'surrogatepass')).decode('ascii')}?="
 
 

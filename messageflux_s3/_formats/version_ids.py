@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .plain import plain
+
 
 def check(version_id: str | None) -> str | None:
     """Return the version ID that a caller gives; None stands for the current object.
@@ -16,7 +18,7 @@ def check(version_id: str | None) -> str | None:
         raise TypeError(f"version_id must be text, not {type(version_id).__name__}")
     if version_id == "":
         raise ValueError("version_id is empty; None stands for the current object")
-    return version_id
+    return None if version_id is None else plain(version_id)
 
 
 def missing(version_id: str) -> str:

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypedDict
 from urllib.parse import quote, urlencode
 
+from .._formats.plain import plain
+
 Encryption: TypeAlias = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 CannedAcl: TypeAlias = Literal[
     "private",
@@ -161,6 +163,8 @@ def s3_parameters(key: str, extra: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{s3_name} is given twice")
         if isinstance(value, str) and s3_name != "SSECustomerKey" and _LINE_END.search(value):  # boto3 encodes the key
             raise ValueError(f"{name} must be one line: a line end in it would end the header and begin another")
+        if isinstance(value, str):
+            value = plain(value)
         parameters[s3_name] = encode_tags(value) if name == "tags" else value
     if "ContentType" not in parameters and (guessed := guess_content_type(key)) is not None:
         parameters["ContentType"] = guessed
@@ -234,4 +238,4 @@ def encode_tags(tags: Mapping[str, str] | str) -> str:
         return tags
     if not isinstance(tags, Mapping) or not all(isinstance(part, str) for pair in tags.items() for part in pair):
         raise TypeError("tags must be a mapping of text to text")
-    return urlencode(dict(tags), quote_via=quote)
+    return urlencode({plain(name): plain(value) for name, value in tags.items()}, quote_via=quote)

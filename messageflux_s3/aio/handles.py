@@ -525,7 +525,7 @@ class AsyncS3Bucket(_Value):
     ) -> AsyncS3Object:
         """Write an object. Requests: 1 PUT; for a readable or an async source those of ``upload_object``."""
         if hasattr(buf, "read") or is_async_source(buf):  # an upload stops reading the source if the task is cancelled
-            check_key(key, bucket=self.name)
+            key = check_key(key, bucket=self.name)
             return await self.upload_object(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         steps = self._bucket._put_steps(key, buf, metadata, if_absent=if_absent, if_match=if_match, **extra)
         written = await self._engine.perform(steps)
@@ -904,7 +904,9 @@ class AsyncS3Bucket(_Value):
             ...     async with bucket.lock("locks/nightly", owner="worker-7") as lock:
             ...         lock.check()
         """
-        lock = StoppableLock(self._bucket._address.object(key), ttl=ttl, owner=owner, data=data, wait=wait)
+        lock = StoppableLock(
+            self._bucket._address.object(check_key(key, bucket=self.name)), ttl=ttl, owner=owner, data=data, wait=wait
+        )
         return AsyncS3Lock(lock, self._engine)
 
     async def acquire_lock(self, key: str, data: Mapping[str, Any] | None = None) -> AsyncS3Object:

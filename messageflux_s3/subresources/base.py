@@ -14,12 +14,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from .._client.addresses import BucketAddress, ObjectAddress
 from .._client.connection import Connection
 from .._client.hooks import root_name
 from .._formats import render
+from .._formats.plain import plain
 from ..errors import S3ConnectionError, S3Error, S3InvalidContent, S3PreconditionFailed, S3Unsupported
 
 logger = logging.getLogger("messageflux_s3")
@@ -145,7 +146,7 @@ def check_entries(name: str, entries: object, kind: type[T], hint: str = "") -> 
     for entry in found:
         if not isinstance(entry, kind):
             raise TypeError(f"{what}; it contains {type(entry).__name__}{hint}")
-    return found
+    return cast("tuple[T, ...]", tuple(map(plain, cast("tuple[str, ...]", found)))) if kind is str else found
 
 
 NO_ID = "(no id)"

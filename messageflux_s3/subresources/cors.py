@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from .._formats.plain import plain
 from . import xml
 from .base import NO_ID, Change, SubResource, check_entries, check_id, check_names, in_place
 from .xml import Node, leaf
@@ -37,6 +38,7 @@ class CorsRule:
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
             raise TypeError(f"id must be text, not {type(self.id).__name__}")
+        object.__setattr__(self, "id", plain(self.id))
         for name in ("origins", "methods", "headers", "expose"):
             object.__setattr__(self, name, check_entries(name, getattr(self, name), str))
         age = self.max_age_seconds

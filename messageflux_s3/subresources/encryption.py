@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from .._formats.plain import plain
 from . import xml
 from .base import Change, SubResource
 from .xml import Node, leaf
@@ -33,6 +34,9 @@ class Encryption:
     unknown_beside: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("algorithm", "kms_key_id"):
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, plain(text))
         if self.kms_key_id is not None and not (self.algorithm or "").startswith("aws:kms"):
             raise ValueError("kms_key_id needs algorithm 'aws:kms' or 'aws:kms:dsse'")
 

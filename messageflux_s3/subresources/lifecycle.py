@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .._formats import render
+from .._formats.keys import check_text
+from .._formats.plain import plain
 from ..errors import S3Error, S3Unsupported
 from . import xml
 from .base import NO_ID, Change, SubResource, add_text, check_entries, check_id, check_names, in_place
@@ -84,6 +86,8 @@ class LifecycleRule:
             raise ValueError("id must be text of 1 to 255 characters")
         if not isinstance(self.prefix, str):
             raise TypeError(f"prefix must be text, not {type(self.prefix).__name__}")
+        for name in ("id", "prefix"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         for name in ("expire_days", "abort_uploads_days", "noncurrent_days"):
             _days(name, getattr(self, name))
         for name in ("min_size", "max_size"):
@@ -98,7 +102,8 @@ class LifecycleRule:
             pairs = getattr(self, name)
             if not isinstance(pairs, (tuple, list)) or not all(_is_pair(pair, types) for pair in pairs):
                 raise TypeError(f"{name} must be a tuple of pairs of {pair_of}, not {pairs!r}")
-            object.__setattr__(self, name, tuple(map(tuple, pairs)))
+            texts = tuple(tuple(plain(part) if isinstance(part, str) else part for part in pair) for pair in pairs)
+            object.__setattr__(self, name, texts)
 
     @classmethod
     def from_api(cls, node: Node) -> LifecycleRule:
@@ -458,6 +463,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
             1 read; if something changes those of ``put()``
         """
         _check_days(days)
+        prefix = check_text("prefix", prefix)
         if tags is not None and not isinstance(tags, Mapping):
             raise TypeError(f"tags must be a mapping of text to text, not {type(tags).__name__}")
         wanted = tuple((tags or {}).items())
@@ -469,6 +475,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     ) -> Change[LifecycleConfiguration]:
         """Abort multipart uploads that are unfinished after some days. Requests: those of ``ensure()``."""
         _check_days(days)
+        prefix = check_text("prefix", prefix)
         rule = LifecycleRule(id or f"abort uploads {prefix}".rstrip(), prefix=prefix, abort_uploads_days=days)
         return self.ensure(rule, dry_run=dry_run)
 
@@ -477,6 +484,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     ) -> Change[LifecycleConfiguration]:
         """Move objects to another storage class after some days. Requests: those of ``ensure()``."""
         _check_days(days)
+        prefix, storage_class = check_text("prefix", prefix), check_text("storage_class", storage_class)
         name = id or f"to {storage_class} {prefix}".rstrip()
         return self.ensure(LifecycleRule(name, prefix=prefix, transitions=((days, storage_class),)), dry_run=dry_run)
 
@@ -485,6 +493,7 @@ class Lifecycle(SubResource[LifecycleConfiguration]):
     ) -> Change[LifecycleConfiguration]:
         """Delete versions some days after they were replaced. Requests: those of ``ensure()``."""
         _check_days(days)
+        prefix = check_text("prefix", prefix)
         rule = LifecycleRule(id or f"expire old {prefix}".rstrip(), prefix=prefix, noncurrent_days=days)
         return self.ensure(rule, dry_run=dry_run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .._formats.plain import plain
 from ..errors import S3Error, S3Unsupported
 from . import xml
 from .base import Change, SubResource, check_entries, check_names, in_place
@@ -40,6 +41,7 @@ class Notification:
         for name in ("id", "arn", "prefix", "suffix"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
+            object.__setattr__(self, name, plain(getattr(self, name)))
         if not self.id or not self.events:
             raise ValueError(
                 "a target of notifications needs an id, by which targets are merged, and at least one event"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from .._client.connection import KNOWS_TAGGING
 from .._formats import version_ids
+from .._formats.plain import plain
 from ..errors import S3Error, S3Unsupported
 from . import xml
 from .base import Change, SubResource, check_entries, check_names
@@ -31,12 +32,13 @@ class TagSet(Mapping[str, str]):
 
     def __post_init__(self) -> None:
         hint = "; TagSet.of(tags) takes a mapping"
-        object.__setattr__(self, "pairs", check_entries("pairs", self.pairs, tuple, hint))
-        for pair in self.pairs:
+        pairs = check_entries("pairs", self.pairs, tuple, hint)
+        for pair in pairs:
             if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
                 raise TypeError(
                     f"pairs must be a tuple of pairs of name and value, both text; it contains {pair!r}{hint}"
                 )
+        object.__setattr__(self, "pairs", tuple((plain(name), plain(value)) for name, value in pairs))
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> TagSet:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from .._formats.plain import plain
 from ..errors import S3InvalidContent
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -58,6 +59,8 @@ _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
 
 def leaf(name: str, value: object) -> Node:
     """Return an element that contains only text. True and False become ``true`` and ``false``, as S3 writes them."""
+    if isinstance(value, str):
+        return Node(name, plain(value))
     return Node(name, {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value))
 
 
