@@ -609,14 +609,17 @@ class Stream:
                     continue
             else:
                 timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
-                left = None if timeout is None else max(0.0, channel.active_at + timeout - now)
-                # What arrived while the caller was busy, or while an earlier response was waited for, has to be read first.
-                if left == 0.0 and self._asked_at > channel.active_at + timeout:
-                    self._fail(channel, TimeoutError("no response in time"))
-                    continue
+                left = None
+                if timeout is not None:
+                    until = channel.active_at + timeout
+                    # What arrived while the caller was busy, or while an earlier response was waited for, has to be read first.
+                    if now >= until and self._asked_at > until:
+                        self._fail(channel, TimeoutError("no response in time"))
+                        continue
+                    left = max(0.0, until - now)
             if self._delayed and self._in_flight < self._concurrency.size:
-                until = max(0.0, self._next_delayed() - now)
-                left = until if left is None else min(left, until)
+                delay = max(0.0, self._next_delayed() - now)
+                left = delay if left is None else min(left, delay)
             for key, events in self._select(left):
                 self._handle_events(key.data, events)
             self._start_requests()
