@@ -18,6 +18,7 @@ from support.stateful_server import StatefulStore
 import messageflux_s3 as s3
 from messageflux_s3._bulk import versions
 from messageflux_s3._client.capabilities import Condition
+from messageflux_s3._objects.versioned import is_versioned
 from messageflux_s3.fs import MessagefluxS3FileSystem
 
 
@@ -385,6 +386,14 @@ def test_delete_bucket_with_force_deletes_versions_markers_and_uploads(moto: Ser
     versioned.put_object("k", "again")
     versioned.delete_bucket(force=True)
     assert not versioned.exists()
+
+
+def test_a_new_bucket_of_a_deleted_one_s_name_does_not_count_as_versioned(versioned: s3.S3Bucket) -> None:
+    """Its conditional writes would be judged, and perhaps refused, by what the store does in buckets with versioning."""
+    assert is_versioned(versioned._address)
+    versioned.delete_bucket(force=True)
+    versioned.store.create_bucket(versioned.name)
+    assert not is_versioned(versioned._address)
 
 
 def _listed(kind: str, query: Mapping[str, str]) -> Answer:

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from .._client import buckets
 from .._client.addresses import BucketAddress, ObjectAddress
-from .._objects.versioned import keeps_versions
+from .._objects.versioned import forget, keeps_versions
 from ..errors import S3BucketNotEmpty, S3Error, S3NoSuchItem, S3ServerError, S3Unsupported
 from . import batch, common_prefixes, listing
 from .positions import Positions
@@ -210,6 +210,7 @@ def delete_bucket(bucket: BucketAddress) -> None:
             code="BucketNotEmpty",
         )
     buckets.delete(bucket)
+    forget(bucket)
 
 
 def _first_key(bucket: BucketAddress) -> str | None:

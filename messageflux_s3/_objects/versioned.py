@@ -27,6 +27,11 @@ def is_versioned(bucket: BucketAddress) -> bool:
     return learned[0]
 
 
+def forget(bucket: BucketAddress) -> None:
+    """Forget whether a bucket is versioned, since it was deleted: a new one of its name has no versioning. Requests: none."""
+    bucket.connection.facts.pop(f"versioned:{bucket.name}", None)
+
+
 def is_versioned_now(bucket: BucketAddress) -> bool:
     """Return whether the bucket is versioned; a cached "without versioning" does not count.
 
