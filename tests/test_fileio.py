@@ -1913,7 +1913,7 @@ def test_a_forked_child_reads_a_file_whose_buffer_a_thread_of_its_parent_is_fill
     child = os.fork()
     if child == 0:  # pragma: no cover - in the child
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(20)  # a child that hangs is killed
+        signal.alarm(60)  # a child that hangs is killed
         file.seek(3 * MIB)
         piece = small_read()
         os._exit(0 if piece and BIG.startswith(piece, 3 * MIB) and file.tell() == 3 * MIB + len(piece) else 1)
