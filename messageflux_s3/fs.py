@@ -302,6 +302,25 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         except (FileNotFoundError, S3AccessDenied, S3InvalidName):
             return None
 
+    def walk(
+        self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Yield (path, folders, files) for each folder.
+
+        The arguments are fsspec's, except that without ``on_error`` only what does not exist, or may not be listed, is left out: any other
+        error is raised. Versions of fsspec that do not know ``on_error`` leave out whatever cannot be listed.
+
+        Requests:
+            1 per 1,000 entries of each folder
+        """
+        # fsspec's walk() does not pass on_error on to the folders below; it passes on the arguments of ls(), which ignores this one.
+        inherited = kwargs.pop("inherited_on_error", None)
+        chosen = on_error or inherited or _raise_unless_left_out
+        return cast(
+            "Iterator[Any]",
+            super().walk(path, maxdepth, topdown=topdown, on_error=chosen, inherited_on_error=chosen, **kwargs),
+        )
+
     def find(
         self,
         path: str,
@@ -311,7 +330,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
         prefix: str = "",
         **_: Any,
     ) -> Any:
-        """Return all objects under a path, from one flat listing.
+        """Return all objects under a path, from one flat listing. For all buckets (``""``) without those to which access is denied.
 
         Requests:
             1 per 1,000 keys; if there are none also those of ``info``
@@ -320,8 +339,7 @@ class MessagefluxS3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fssp
             raise ValueError("maxdepth must be at least 1")
         bucket_name, key = self._split(path)
         if not bucket_name:
-            # Older versions of fsspec do not know on_error, and leave out what cannot be listed.
-            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, on_error="raise")
+            return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail)
         base = f"{key}/" if key else ""
         found: dict[str, dict[str, Any]] = {}
         try:
@@ -1365,6 +1383,13 @@ def _expand(
     if not found:
         raise FileNotFoundError(path)
     return sorted(found), folders - others
+
+
+def _raise_unless_left_out(error: OSError) -> None:
+    """Raise the error of a listing, unless there is no such folder or bucket, or access to the bucket is denied."""
+    is_denied = isinstance(error, S3AccessDenied) and error.bucket
+    if not (is_denied or isinstance(error, FileNotFoundError)):
+        raise error
 
 
 def _is_folder_path(path: Any) -> bool:

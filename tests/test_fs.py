@@ -775,6 +775,41 @@ def test_a_store_that_does_not_answer_is_no_empty_one(ask: Callable[[Messageflux
         ask(fs)
 
 
+@pytest.mark.parametrize("theirs", ["AccessDenied", "NoSuchBucket", "broken"])
+def test_a_listing_of_all_buckets_leaves_out_those_that_may_not_be_listed_only(
+    scripted_server: ScriptedServer, theirs: str
+) -> None:
+    """And those that are deleted meanwhile. A bucket whose listing broke off was left out too."""
+
+    def answer(asked: Asked) -> Answer:
+        bucket_name = asked.target.partition("?")[0].strip("/")
+        if not bucket_name:
+            names = "".join(f"<Bucket><Name>{name}</Name></Bucket>" for name in ("mine", "theirs"))
+            return document("ListAllMyBucketsResult", f"<Buckets>{names}</Buckets>")
+        if bucket_name != "theirs":
+            return None
+        return b"HTTP" if theirs == "broken" else refusal(403 if theirs == "AccessDenied" else 404, theirs)
+
+    store = StatefulStore(scripted_server)
+    store.put("d/k", b"x")
+    store.before = answer
+    fs = MessagefluxS3FileSystem(scripted_server.connect(max_attempts=1))
+    for find in (
+        lambda: fs.find(""),
+        lambda: fs.glob("*/d/*"),
+        lambda: [f"{path}/{name}" for path, _, names in fs.walk("") for name in names],
+    ):
+        if theirs == "broken":
+            with pytest.raises(s3.S3ConnectionError):
+                find()
+        else:
+            assert find() == ["mine/d/k"]
+    assert [path for path, *_ in fs.walk("", on_error="omit")] == ["", "mine", "mine/d"]
+    store.before = lambda asked: refusal(403, "AccessDenied")
+    with pytest.raises(s3.S3AccessDenied):
+        fs.find("")
+
+
 def test_a_path_that_may_not_be_read_is_neither_a_file_nor_a_folder(
     scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
