@@ -333,6 +333,16 @@ def test_a_multi_region_access_point_has_a_global_host(aws: Aws) -> None:
         assert aws.last.headers["Authorization"].startswith(b"AWS4-ECDSA-P256-SHA256")
 
 
+@pytest.mark.parametrize("acquire", [s3.S3Bucket.lock, s3.S3Bucket.acquire_lock])
+def test_no_lock_is_acquired_through_a_multi_region_access_point(
+    aws: Aws, acquire: Callable[[s3.S3Bucket, str], object]
+) -> None:
+    """Two clients may be sent to two buckets, and create the lock in both."""
+    with pytest.raises(s3.S3Unsupported, match="two clients could hold this lock"):
+        acquire(aws.store.bucket(MULTI_REGION), "k")
+    assert aws.requests == []
+
+
 def test_the_source_of_a_copy_may_be_an_access_point(aws: Aws) -> None:
     """The header has a form of its own, which boto3 makes."""
     source, target = aws.store.bucket(ACCESS_POINT), aws.store.bucket("bucket")

@@ -29,6 +29,7 @@ from typing import Any, Literal
 from .._client.addresses import ObjectAddress
 from .._client.exchange import Answer
 from .._formats import etags
+from .._formats.bucket_names import access_point
 from .._formats.decoding import as_json
 from .._formats.head import Head
 from .._formats.keys import check_key
@@ -68,6 +69,22 @@ def _shown(value: Any) -> str:
         return {str: "text", list: "a list"}.get(type(value), "an object")
     written = json.dumps(value)
     return written if len(written) <= 40 else f"{written[:40]}..."
+
+
+def _require_one_bucket(address: ObjectAddress) -> None:
+    """Raise if the bucket is a multi-region access point: two clients may write to two of its buckets, and each meets its condition.
+
+    Raises:
+        S3Unsupported: It is one. Nothing was sent.
+    """
+    point = access_point(address.bucket_name)
+    if point is not None and not point.region:
+        raise S3Unsupported(
+            f"{address.uri}: a multi-region access point sends each request to the nearest of its buckets, so that two clients could hold "
+            "this lock: use one of the buckets. Nothing was sent.",
+            bucket=address.bucket_name,
+            key=address.key,
+        )
 
 
 def _default_owner() -> str:
@@ -318,6 +335,7 @@ class S3Lock:
                 owner.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise ValueError(f"owner cannot be written as UTF-8: {error.reason}") from None
+        _require_one_bucket(address)
         self._data = _checked_data(data)
         self._file = _File(address)
         self._ttl = float(ttl)
@@ -731,6 +749,7 @@ def acquire_lock(address: ObjectAddress, data: Mapping[str, Any] | None = None) 
     Requests:
         1 PUT; if the object exists also 1 GET, and 1 more PUT if its lease is free; once for each store also those of a probe
     """
+    _require_one_bucket(address)
     file = _File(address)
     document = _checked_data(data)
     seen: _Snapshot | None = None
