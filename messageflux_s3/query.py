@@ -495,7 +495,8 @@ class ObjectQuery:
         """Copy every object of the query to a bucket, under the prefix followed by its key. An object is not copied onto itself.
 
         If the target is the same bucket, or may be the same under another name or endpoint, all keys are listed before anything is copied,
-        so that no copy is copied again. A small object is copied by the server, and gets the target bucket's default encryption.
+        so that no copy is copied again. A small object is copied by the server, and gets the target bucket's default encryption and no
+        website redirect.
 
         To rename a folder, call ``obj.move_to`` for each object of the listing: to delete the query's objects after this call would also
         delete the copies that lie below its prefix, and objects that were written meanwhile.
