@@ -6,7 +6,8 @@ import http.client
 import inspect
 import pickle
 import ssl
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import boto3.exceptions
 import botocore.exceptions
@@ -15,7 +16,7 @@ import urllib3.exceptions
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from support.proxy import Fault, run_proxy, scripted
-from support.scripted_server import ScriptedServer
+from support.scripted_server import Answer, Asked, ScriptedServer, content_of, document
 from support.servers import Server
 
 import messageflux_s3 as s3
@@ -26,6 +27,10 @@ BOTOCORE = [
     for cls in vars(botocore.exceptions).values()
     if inspect.isclass(cls) and issubclass(cls, (botocore.exceptions.BotoCoreError, ClientError))
 ]
+
+
+_LISTED = "<EncodingType>url</EncodingType>"
+_ENTRY = "<Size>1</Size><ETag>e</ETag><LastModified>2026-11-01T00:00:00Z</LastModified>"
 
 
 class _Anything(dict[str, str]):
@@ -483,6 +488,10 @@ def test_other_exceptions_are_not_translated() -> None:
         ("botocore.a", "_parse", False),
         ("botocore.z", "_parse", False),
         ("botocore.endpoint", "_needs_retry", True),
+        ("botocore.endpoint", "_add_modeled_error_fields", True),
+        ("botocore.handlers", "decode_list_object_v2", True),
+        ("botocore.handlers", "sse_md5", False),
+        ("botocore.httpchecksum", "_validate_checksum", True),
         ("botocore.endpoint", "_a", False),
         ("botocore.endpoint", "_z", False),
         ("botocore.a", "_needs_retry", False),
@@ -504,6 +513,86 @@ def test_exception_raised_in_botocores_parsers_is_a_connection_error(
         ours = translate(caught.value, "GetObject", "b", "k")
         assert type(ours) is (s3.S3ConnectionError if is_about_an_answer else otherwise)
         assert getattr(ours, "retryable", None) is (True if is_about_an_answer else None)
+
+
+def _list(bucket: s3.S3Bucket) -> object:
+    return list(bucket.find())
+
+
+def _list_versions(bucket: s3.S3Bucket) -> object:
+    return list(bucket.find(versions=True))
+
+
+MALFORMED: dict[str, tuple[Callable[[s3.S3Bucket], object], Answer]] = {
+    "listed object without a key": (_list, document("ListBucketResult", f"{_LISTED}<Contents>{_ENTRY}</Contents>")),
+    "common prefix without text": (
+        _list,
+        document("ListBucketResult", f"{_LISTED}<CommonPrefixes><Prefix/></CommonPrefixes>"),
+    ),
+    "version without a key": (_list_versions, document("ListVersionsResult", f"{_LISTED}<Version>{_ENTRY}</Version>")),
+    "two ETags of a version": (
+        _list_versions,
+        document(
+            "ListVersionsResult", f"<Version><Key>k</Key><VersionId>v</VersionId>{_ENTRY}<ETag>f</ETag></Version>"
+        ),
+    ),
+    "two names of a bucket": (
+        lambda bucket: list(bucket.store.buckets()),
+        document("R", "<Buckets><Bucket><Name>a</Name><Name>b</Name></Bucket></Buckets>"),
+    ),
+    "two keys of an upload": (
+        lambda bucket: bucket.clear_objects(versions=True),
+        document("ListMultipartUploadsResult", "<Upload><Key>a</Key><Key>b</Key><UploadId>u</UploadId></Upload>"),
+    ),
+    "two ETags of a copy": (
+        lambda bucket: bucket["k"].copy_to("l"),
+        document("CopyObjectResult", "<ETag>e</ETag><ETag>f</ETag>"),
+    ),
+    "error code with an element": (
+        lambda bucket: bucket["k"].put(b"x"),
+        (403, {}, b"<Error><Code><b>AccessDenied</b></Code></Error>"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_document_raises_an_error_of_this_library(scripted_server: ScriptedServer, name: str) -> None:
+    """boto3 raises KeyError, AttributeError or TypeError, or returns XML elements in place of text."""
+    call, answer = MALFORMED[name]
+
+    def answered(asked: Asked) -> Answer:
+        if asked.method == "HEAD":
+            return content_of(asked, b"x")
+        if "versioning" in asked.query or ("list-type" in asked.query and name == "two keys of an upload"):
+            return document("VersioningConfiguration" if "versioning" in asked.query else "ListBucketResult")
+        return answer
+
+    scripted_server.answer = answered
+    with pytest.raises(s3.S3Error) as caught:
+        call(scripted_server.bucket(lane=False, preset="aws"))
+    assert caught.value.retryable
+
+
+def test_a_checksum_that_is_not_base64_is_a_checksum_error(scripted_server: ScriptedServer) -> None:
+    """boto3 raises an exception of its Base64 decoder."""
+    scripted_server.answer = lambda asked: (200, {"ETag": '"e"', "x-amz-checksum-crc32": "abc"}, b"x")
+    with pytest.raises(s3.S3ChecksumError):
+        _ = scripted_server.bucket(lane=False, preset="aws")["k"].body
+
+
+@pytest.mark.parametrize("header", ["Expires", "x-amz-object-lock-retain-until-date"])
+def test_a_time_without_equivalent_in_utc_is_a_value_error(scripted_server: ScriptedServer, header: str) -> None:
+    """A rewrite would send it again; boto3 raises OverflowError."""
+    odd = {header: "Fri, 31 Dec 9999 23:59:59 -2359", "x-amz-object-lock-mode": "GOVERNANCE"}
+
+    def answer(asked: Asked) -> Answer:
+        status, headers, body = cast("tuple[int, dict[str, str], bytes]", content_of(asked, b"x"))
+        return status, {**headers, **odd}, body
+
+    scripted_server.answer = answer
+    with pytest.raises(ValueError, match="out of range"):
+        scripted_server.bucket(lane=False, preset="aws")["k"].update(lambda _: b"y")
+    assert {asked.method for asked in scripted_server.asked} == {"GET"}
 
 
 @pytest.mark.parametrize("call", ["buckets", "a date"])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element
 
 import botocore.auth
 import botocore.retries.standard
@@ -55,6 +56,18 @@ _RESULTS_OF_PART_COPY = ("CopyPartResult", "CopyObjectResult")
 _CONFIRMED_WRITES = frozenset(
     {"PutObject", "UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload", "CopyObject"}
 )
+# Operations whose documents this library reads as botocore has parsed them.
+_READ_BY_ELEMENT = (
+    "CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "ListBuckets", "ListMultipartUploads", "ListObjectAnnotations",
+    "ListObjectVersions", "ListObjects", "ListObjectsV2", "UploadPartCopy",
+)  # fmt: skip
+_ECHOED = frozenset(
+    {
+        "Bucket", "ContinuationToken", "Delimiter", "Key", "KeyMarker", "Location", "Marker", "Name", "Prefix", "StartAfter",
+        "UploadIdMarker", "VersionIdMarker",
+    }
+)  # fmt: skip
+"""What these documents repeat of the request, at their top level: it is not read."""
 # Headers of the conditions of CopyObject, which botocore does not know before 1.41. It has known those of the other writes since before
 # 1.36, the oldest version allowed.
 _CONDITIONS_OF_COPY = {"IfMatch": "If-Match", "IfNoneMatch": "If-None-Match"}
@@ -159,6 +172,9 @@ class Hooks:
         # First: a mock's handler of the same event answers the request, and later handlers are not called.
         events.register_first("before-send.s3", self.on_attempt, unique_id=f"messageflux-s3-attempt-{id(self)}")
         events.register("after-call.s3", self.on_end, unique_id=f"messageflux-s3-end-{id(self)}")
+        for name in _READ_BY_ELEMENT:
+            unique_id = f"messageflux-s3-repeated-elements-{name}"
+            events.register(f"after-call.s3.{name}", refuse_repeated_elements, unique_id=unique_id)
         events.register("after-call-error.s3", self.on_failure, unique_id=f"messageflux-s3-failure-{id(self)}")
         events.register("before-parse.s3", self.on_answer, unique_id=f"messageflux-s3-read-{id(self)}")
         events.register("before-call.s3", self.on_request, unique_id=f"messageflux-s3-write-{id(self)}")
@@ -515,6 +531,29 @@ def keep_conditions(params: dict[str, Any], model: Any, context: dict[str, Any],
     unknown = [name for name in _CONDITIONS_OF_COPY if name in params and name not in known]
     if unknown:
         context[_HEADERS_IN_CONTEXT] = {_CONDITIONS_OF_COPY[name]: params.pop(name) for name in unknown}
+
+
+def refuse_repeated_elements(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """Handle ``after-call``: raise if botocore has returned XML elements in place of a value, as it does for a text that is there twice.
+
+    Raises:
+        S3ServerError: The document has an element more than once.
+    """
+    if _has_element({name: value for name, value in parsed.items() if name not in _ECHOED}):
+        raise S3ServerError(
+            f"{model.name}: the store's response has an element more than once", operation=model.name, retryable=True
+        )
+
+
+def _has_element(value: dict[str, Any] | list[Any]) -> bool:
+    for each in value.values() if isinstance(value, dict) else value:
+        kind = type(each)
+        if kind is dict or kind is list:
+            if _has_element(each):
+                return True
+        elif kind is Element:
+            return True
+    return False
 
 
 def add_tag_count(parsed: dict[str, Any], **_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import http.client
 import re
 import ssl
@@ -120,6 +121,7 @@ BY_EXCEPTION: tuple[tuple[type[Exception], type[S3Error]], ...] = (
     # The first match counts, so subclasses come before their base classes.
     (botocore.exceptions.FlexibleChecksumError, S3ChecksumError),
     (botocore.exceptions.ChecksumError, S3ChecksumError),
+    (binascii.Error, S3ChecksumError),  # the store's checksum is not Base64
     (botocore.exceptions.HTTPClientError, S3ConnectionError),
     (botocore.exceptions.ConnectionError, S3ConnectionError),
     (botocore.exceptions.IncompleteReadError, S3ConnectionError),
@@ -152,6 +154,13 @@ _WRONG_ARGUMENTS = (
     botocore.exceptions.MissingParametersError,
     botocore.exceptions.UnknownParameterError,
 )
+
+_OF_ANSWERS = {
+    "botocore.endpoint": ("_needs_retry", "_add_modeled_error_fields"),
+    "botocore.handlers": ("decode_list_object", "decode_list_object_v2", "decode_list_object_versions"),
+    "botocore.httpchecksum": ("_validate_checksum",),
+}
+"""botocore's functions that process a response, beside all those of ``botocore.parsers``."""
 
 _USER_INFO = re.compile(r"//[^\s'\"<>]*@")
 _HEADER = re.compile(r"(Invalid header (?:value|name)) b?(['\"]).*\2", re.DOTALL)  # http.client's text
@@ -275,7 +284,9 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
         inner = error.__cause__ or error.__context__
         if inner is not None and (known := translate(inner, operation, bucket, key)) is not None:
             return known
-    if isinstance(error, _WRONG_ARGUMENTS) and not _is_about_an_answer(error):
+    # A time that in UTC is after the year 9999.
+    is_wrong_time = isinstance(error, OverflowError) and _raised_in(error) == "botocore.utils"
+    if (isinstance(error, _WRONG_ARGUMENTS) or is_wrong_time) and not _is_about_an_answer(error):
         return ValueError(f"{_what(operation, bucket, key)}: {_masked(str(error))}")
     for cls, ours in BY_EXCEPTION:
         if isinstance(error, cls):
@@ -294,7 +305,7 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
             key=key,
             retryable=True,
         )
-    if isinstance(error, RuntimeError) and _is_about_credentials(error):
+    if isinstance(error, RuntimeError) and _raised_in(error) == "botocore.credentials":
         return S3AuthenticationError(
             f"{_what(operation, bucket, key)}: the credentials have expired, and those that replaced them have expired as well. If "
             "they are new, this machine's clock is off.",
@@ -310,26 +321,27 @@ def translate(error: BaseException, operation: str | None, bucket: str | None, k
 
 
 def _is_about_an_answer(error: BaseException) -> bool:
-    """Return whether botocore failed to process a response, such as a malformed date, or a redirect without a bucket or to the same URL.
+    """Return whether botocore failed to process a response, such as a malformed date, a listing whose entry has no key, or a redirect
+    without a bucket or to the same URL.
 
     botocore does not wrap those exceptions. Only the traceback distinguishes them from exceptions for a wrong argument.
     """
     trace = error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
+        name = trace.tb_frame.f_code.co_name
         module = trace.tb_frame.f_globals.get("__name__")
-        if module == "botocore.parsers" or (module == "botocore.endpoint" and code.co_name == "_needs_retry"):
+        if module == "botocore.parsers" or name in _OF_ANSWERS.get(str(module), ()):
             return True
         trace = trace.tb_next
     return False
 
 
-def _is_about_credentials(error: BaseException) -> bool:
-    """Return whether an exception was raised in botocore's code for credentials itself, not in a function that it called."""
+def _raised_in(error: BaseException) -> str | None:
+    """Return the name of the module that raised an exception itself, not in a function that it called."""
     trace, name = error.__traceback__, None
     while trace is not None:
         name, trace = trace.tb_frame.f_globals.get("__name__"), trace.tb_next
-    return name == "botocore.credentials"
+    return name
 
 
 def _masked(text: str) -> str:
