@@ -95,6 +95,8 @@ def criteria(
     for name, moment in (("modified_after", modified_after), ("modified_before", modified_before)):
         if moment is not None and not isinstance(moment, datetime):
             raise TypeError(f"{name} must be a datetime, not {type(moment).__name__}")
+        if moment is not None and moment != moment:  # pandas' NaT is a datetime, and no time is before or after it
+            raise ValueError(f"{name} must be a time, not {moment!r}")
     for name, size in (("min_size", min_size), ("max_size", max_size)):
         if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
             raise TypeError(f"{name} must be a whole number of bytes, not {type(size).__name__}")

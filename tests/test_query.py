@@ -172,6 +172,18 @@ def test_an_invalid_limit_is_refused_before_a_request(bucket: s3.S3Bucket, limit
         bucket.find().limit(limit)
 
 
+class NotATime(datetime):
+    """As pandas' NaT, which max() of an empty column is: a datetime that no time is before, after or equal to."""
+
+    __hash__ = datetime.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -185,6 +197,8 @@ def test_an_invalid_limit_is_refused_before_a_request(bucket: s3.S3Bucket, limit
         ({"regex": "("}, ValueError),
         ({"regex": 7}, TypeError),
         ({"modified_after": "2026"}, TypeError),
+        ({"modified_after": NotATime(2026, 1, 1)}, ValueError),
+        ({"modified_before": NotATime(2026, 1, 1)}, ValueError),
         ({"min_size": -1}, ValueError),
         ({"max_size": "1"}, TypeError),
     ],
