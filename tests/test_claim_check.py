@@ -139,6 +139,17 @@ def test_no_request_is_sent_to_a_bucket_that_is_not_allowed(s3_bucket: S3Bucket)
     assert allowed is not None and allowed.uri == "s3://somebody-elses/k"
 
 
+def test_a_name_is_not_allowed_for_being_a_part_of_an_allowed_one(s3_bucket: S3Bucket) -> None:
+    """``"payloads" in "payloads-of-others"`` is true."""
+    pointer = parse_pointer(*make_pointer("payloads", "k", 5))
+    assert pointer is not None
+    pointer.require_bucket(["payloads"])
+    with pytest.raises(S3AccessDenied, match="payloads"):
+        pointer.require_bucket(["payloads-of-others"])
+    with pytest.raises(TypeError, match=r"allowed must be an iterable of names: for one bucket, pass \[name\]"):
+        pointer.require_bucket("payloads-of-others")
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_messages_in_sqs_sns_and_lambda_envelopes_are_checked_out(s3_bucket: S3Bucket, legacy: bool) -> None:
     """The payload is returned from every envelope."""

@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 from typing import Any, Literal
 
 from ..errors import S3AccessDenied, S3InvalidContent, S3InvalidName
-from .bucket_names import check_bucket_name
+from .bucket_names import check_bucket_name, check_bucket_names
 from .events import load_json
 from .keys import MAX_KEY_BYTES, check_key
 
@@ -62,9 +62,14 @@ class Pointer:
     def require_bucket(self, allowed: Collection[str]) -> None:
         """Check that the bucket is one of the allowed ones.
 
+        Args:
+            allowed: Names of buckets.
+
         Raises:
             ForeignBucket: The bucket is not allowed.
+            TypeError: ``allowed`` is one name: every part of a text is in the text.
         """
+        allowed = check_bucket_names("allowed", allowed)
         if self.bucket not in allowed:
             raise ForeignBucket(
                 f"message names the bucket {self.bucket!r}, which is not allowed; allowed: {', '.join(sorted(allowed))}",
