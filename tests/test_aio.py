@@ -7,6 +7,7 @@ import gc
 import inspect
 import io
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -235,11 +236,11 @@ def test_a_broken_lane_response_is_requested_again_through_boto3(broken: bytes) 
 def test_a_stale_connection_is_replaced_and_a_silent_server_times_out() -> None:
     """A connection closed while idle is replaced; after the read timeout boto3 sends the request once more."""
     given_up = threading.Event()
-    ended_by_the_test: list[bool] = []
+    ended_by_the_test: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def script(head: bytes, body: bytes) -> bytes:
         if b"/slow" in head and b"Boto3" not in head:
-            ended_by_the_test.append(given_up.wait(60))
+            ended_by_the_test.put(given_up.wait(60))
         return OK + RawServer.CLOSE
 
     server = RawServer(script)
@@ -254,7 +255,7 @@ def test_a_stale_connection_is_replaced_and_a_silent_server_times_out() -> None:
 
     asyncio.run(main())
     server.close()
-    assert ended_by_the_test == [True]
+    assert ended_by_the_test.get(timeout=60)
 
 
 @pytest.mark.lane
