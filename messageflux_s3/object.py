@@ -710,7 +710,7 @@ class S3Object:
     def _range_steps(self, start: int, end: int | None) -> Steps[bytes]:
         start, end = operations.as_int(start), operations.as_int(end)
         for name, value in (("start", start), ("end", end)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            if (value is not None or name == "start") and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be a whole number of bytes, not {type(value).__name__}")
         size: int | None = None
         if start < 0 or (end is not None and end < 0):
@@ -1008,11 +1008,14 @@ class S3Object:
             content_type: The content type that the form must send.
             min_size: The smallest number of bytes.
             max_size: The largest number of bytes.
-            fields: Further form fields, with the exact values required.
+            fields: Further form fields, with the exact values required; not those of the key and the signature.
             conditions: Further conditions in S3's policy syntax (``["starts-with", "$Content-Type", "image/"]``).
 
         Returns:
             The form's ``url`` and ``fields``.
+
+        Raises:
+            ValueError: An argument is invalid, or ``fields`` contains a field that the form has anyway, such as ``key``.
 
         Requests:
             none (on AWS 1 HEAD for each bucket, cached, for its region)

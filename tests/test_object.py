@@ -531,6 +531,7 @@ def test_iter_lines_finds_line_ends_across_chunks(moto_bucket: s3.S3Bucket, monk
 
 
 WRONG: dict[str, tuple[Callable[[s3.S3Object], object], type[Exception], str]] = {
+    "no start": (lambda obj: obj.read_range(None, 2), TypeError, "start must be a whole number of bytes, not NoneType"),
     "a start of text": (lambda obj: obj.read_range("1"), TypeError, "start must be a whole number of bytes, not str"),
     "an end of truth": (lambda obj: obj.read_range(0, True), TypeError, "end must be a whole number of bytes, not bool"),
     "pieces of nothing": (lambda obj: obj.iter_chunks(0), ValueError, "chunk_size must be a whole number of bytes, at least 1, not 0"),

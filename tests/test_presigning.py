@@ -217,6 +217,18 @@ def test_line_ends_in_form_fields_are_refused(moto_bucket: S3Bucket, fields: dic
         moto_bucket["a"].presigned_post(fields=fields)
 
 
+@pytest.mark.parametrize(
+    "name", ["key", "Key", "bucket", "file", "policy", "x-amz-signature", "X-Amz-Date", "x-amz-credential"]
+)
+def test_a_form_is_for_the_object_of_its_handle(moto_bucket: s3.S3Bucket, name: str) -> None:
+    """A field ``key``, perhaps passed on from a request, made a form that writes another object."""
+    with pytest.raises(ValueError, match=f"fields must not contain '{name}': "):
+        moto_bucket["a"].presigned_post(fields={name: "other"})
+    with pytest.raises(ValueError, match="fields must not contain 'content-type' beside content_type='text/csv'"):
+        moto_bucket["a"].presigned_post(content_type="text/csv", fields={"content-type": "text/html"})
+    assert moto_bucket["a"].presigned_post(fields={"Content-Type": "text/html"}).fields["Content-Type"] == "text/html"
+
+
 def test_a_url_that_outlives_its_credentials_warns() -> None:
     """A warning is issued if the credentials expire earlier; none without an expiry."""
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=30)

@@ -30,6 +30,17 @@ from ..errors import S3AuthenticationError, S3Error, S3Unsupported
 MAX_SECONDS = 7 * 24 * 3600
 _SESSION_SECONDS = 300
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
+_SIGNED = "it belongs to the signature"
+_OWN_FIELDS = {
+    "key": "the handle says where the object is written",
+    "bucket": "the handle says where the object is written",
+    "file": "it is the content",
+    **dict.fromkeys(
+        ("policy", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature", "x-amz-security-token"),
+        _SIGNED,
+    ),
+}
+"""Fields of a form that are rejected: they would override, or be overridden by, what this library puts into the form."""
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 
 
@@ -286,6 +297,10 @@ def presigned_post(address: ObjectAddress, expires_in: int | timedelta, policy: 
         raise TypeError(f"conditions must be a sequence of conditions, not {type(conditions).__name__}")
     for name, value in (fields or {}).items():
         _check_header("the name of a field", name)
+        if name.lower() in _OWN_FIELDS:
+            raise ValueError(f"fields must not contain {name!r}: {_OWN_FIELDS[name.lower()]}")
+        if name.lower() == "content-type" and content_type is not None:
+            raise ValueError(f"fields must not contain {name!r} beside content_type={content_type!r}")
         if name.lower() != "tagging":  # tags are sent as XML; all other values become headers
             _check_header(f"the field {name}", value)
     credentials = _credentials(address.connection, seconds)
