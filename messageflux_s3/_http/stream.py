@@ -27,6 +27,10 @@ _JUST_NOW = 0.001
 """Seconds for which an answer is taken to hold: of the selector about idle connections, and of the lane about a bucket. Asking again for
 each of many small requests would take longer than signing them."""
 
+_GRACE = 1 / 32
+"""The part of its timeout for which a response is waited for at least once it is the next one to be yielded: a slow store may be about to
+send it. The timeout itself counts from the latest bytes on, so that requests that stall together do not time out one after the other."""
+
 _MOST_REFUSALS = 5
 _FIRST_DELAY = 0.05
 """A request that the store throttles is sent again after about this many seconds, then after twice as many, and so on. After the last of so
@@ -596,6 +600,7 @@ class Stream:
     def _wait_for(self, first: _Entry, *, is_any_enough: bool = False) -> None:
         """Process the events of all requests until this request is done, or any one."""
         pool = self._pool
+        since = time.monotonic()
         completed = self._completed
         while not first.is_done and not (is_any_enough and self._completed > completed):
             channel = first.channel
@@ -611,12 +616,12 @@ class Stream:
                 timeout = pool.connect_timeout if channel.is_connecting else pool.read_timeout
                 left = None
                 if timeout is not None:
-                    until = channel.active_at + timeout
-                    # What arrived while the caller was busy, or while an earlier response was waited for, has to be read first.
-                    if now >= until and self._asked_at > until:
+                    end = max(channel.active_at + timeout, since + timeout * _GRACE)
+                    # What arrived while the caller, or its source of requests, was busy has to be read first.
+                    if now >= end and self._asked_at >= end:
                         self._fail(channel, TimeoutError("no response in time"))
                         continue
-                    left = max(0.0, until - now)
+                    left = max(0.0, end - now)
             if self._delayed and self._in_flight < self._concurrency.size:
                 delay = max(0.0, self._next_delayed() - now)
                 left = delay if left is None else min(left, delay)
