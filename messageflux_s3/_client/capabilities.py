@@ -187,30 +187,40 @@ class Kind(NamedTuple):
     capabilities: Capabilities
     has_quoted_etags: bool = False
     needs_equal_parts: bool = False
-    may_split_listings: bool = True
-    lists_in_key_order: bool = True
+    may_split_listings: bool = False
+    lists_in_key_order: bool = False
     region: str = "us-east-1"
 
 
 KINDS: dict[str, Kind] = {
-    "aws": Kind("Amazon S3", AWS, has_quoted_etags=True),
+    "aws": Kind("Amazon S3", AWS, has_quoted_etags=True, may_split_listings=True, lists_in_key_order=True),
     "r2": Kind(
         "Cloudflare R2",
         Capabilities(checksums=False, versioning=False, object_tagging=False, policy=False, public_access_block=False),
         has_quoted_etags=True,
         needs_equal_parts=True,
-        may_split_listings=False,
+        lists_in_key_order=True,
         region="auto",
     ),
-    "minio": Kind("MinIO", Capabilities(checksums=False, public_access_block=False)),
-    "ceph": Kind("Ceph", Capabilities(checksums=False, lifecycle_filters=False)),
+    "minio": Kind(
+        "MinIO",
+        Capabilities(checksums=False, public_access_block=False),
+        may_split_listings=True,
+        lists_in_key_order=True,
+    ),
+    "ceph": Kind(
+        "Ceph",
+        Capabilities(checksums=False, lifecycle_filters=False),
+        may_split_listings=True,
+        lists_in_key_order=True,
+    ),
     "gcs": Kind(
         "Google Cloud Storage",
         Capabilities(checksums=False, bulk_delete="single"),
         has_quoted_etags=True,
-        may_split_listings=False,
+        lists_in_key_order=True,
     ),
-    "other": Kind("S3-compatible store", Capabilities(checksums=False), lists_in_key_order=False),
+    "other": Kind("S3-compatible store", Capabilities(checksums=False), may_split_listings=True),
 }
 """The kind of store that each preset but ``"auto"`` means. No other module names a preset, except to ask for AWS or to compare two."""
 
