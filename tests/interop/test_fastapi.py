@@ -31,7 +31,7 @@ def bucket() -> Iterator[s3.S3Bucket]:
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     """Serve an application on a free port, in the running event loop."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -40,12 +40,20 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     await serving
 
 
-def make_app(bucket: s3.AsyncS3Bucket) -> Any:
-    found = re.search(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert found is not None
+def programs() -> list[str]:
+    """The page's examples, in order."""
+    found: list[str] = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return found
+
+
+def executed(program: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "the_page"}
-    exec(compile(found[1], str(PAGE), "exec"), namespace)
-    return namespace["make_app"](bucket)
+    exec(compile(program, str(PAGE), "exec"), namespace)
+    return namespace
+
+
+def make_app(bucket: s3.AsyncS3Bucket) -> Any:
+    return executed(programs()[0])["make_app"](bucket)
 
 
 def run(bucket: s3.S3Bucket, work: Any) -> None:
@@ -113,3 +121,22 @@ def test_an_upload_whose_client_disconnects_leaves_nothing(bucket: s3.S3Bucket) 
                 break
 
     run(bucket, work)
+
+
+def test_the_whole_program_of_the_page_works(bucket: s3.S3Bucket) -> None:
+    """With the store that it opens when it starts."""
+    config = bucket.store.config
+    settings = f"{config.endpoint_url!r}, access_key={config.access_key!r}, secret_key={config.secret_key!r}, region='us-east-1'"
+    program = "\n".join(programs()[:2])
+    printed = '"https://minio.example", access_key="…", secret_key="…"'
+    assert program.count(printed) == 1
+
+    async def main() -> None:
+        async with (
+            served(executed(program.replace(printed, settings))["app"]) as url,
+            httpx.AsyncClient(base_url=url) as client,
+        ):
+            assert (await client.put("/files/a/b", content=b"hello")).status_code == 201
+            assert (await client.get("/files/a/b")).content == b"hello"
+
+    asyncio.run(main())
