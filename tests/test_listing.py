@@ -260,8 +260,10 @@ def test_a_delimiter_that_turns_out_to_be_unknown_on_a_later_page(scripted_serve
         assert [entry if isinstance(entry, str) else entry.key for entry in query.entries()] == [
             "a", "b", "c-", "d/e", "d/f-", "g-"
         ]  # fmt: skip
-    asked = [asked.query.get("delimiter") for asked in scripted_server.asked]
-    assert asked[-1] is None and asked.count(None) == 2  # the second time nothing was asked with the delimiter
+    asked = [asked.query for asked in scripted_server.asked]
+    assert len([query for query in asked if "delimiter" not in query]) == 2
+    # The second time nothing was asked with the delimiter. A page that was requested ahead the first time may arrive late.
+    assert len([query for query in asked if "delimiter" in query and "continuation-token" not in query]) == 1
 
 
 _VERSION = "<Version><Key>a-b</Key>{}<LastModified>2026-11-01T00:00:00Z</LastModified></Version>"
